@@ -1,0 +1,177 @@
+"""The Protocols between the story and the world: first the hands, then what the guard sees.
+
+Every method may be called twice for the same purpose (the engine runs a step again after a crash), so whoever
+fills a Protocol looks for the trace of its effect first. Failures are `bot.failures.BotFailure`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from policies.facts import (
+    Baseline,
+    Change,
+    CommitFacts,
+    Deploy,
+    Evidence,
+    HealthSample,
+    Incident,
+    PersonOrder,
+    ProbeSample,
+    PullRequestFacts,
+    Rails,
+    Reverted,
+    RollbackOrder,
+    TargetSample,
+    Watched,
+)
+from policies.limits import Plan
+
+# --- hands: one adapter a role --------------------------------------------------------------------
+
+
+class HttpProbe(Protocol):
+    """Asks the site as a user would."""
+
+    async def probe(self, url: str) -> ProbeSample:
+        """GET `url` once. A refused, broken, slow or 5xx answer is a failed probe; an error of our own
+        (DNS, no route, an address we may not reach) raises CannotReadHealth."""
+        ...
+
+
+class TargetHealth(Protocol):
+    """Reads target health from the load balancer."""
+
+    async def read(self, plan: Plan) -> tuple[TargetSample, ...]:
+        """The present state of every target of `plan.target_groups`. Raises CannotReadHealth."""
+        ...
+
+
+class EvidenceCapture(Protocol):
+    """Looks at load balancer, host and container before the redeploy destroys them."""
+
+    async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence:
+        """Best effort within its own deadline (20 s): what could not be seen is a line of the evidence.
+        Never raises BotFailure. `latest` is the poll that failed, for the load balancer's layer."""
+        ...
+
+
+class Repository(Protocol):
+    """The kept mirror of a repository. All methods block; shas are full 40-hex."""
+
+    def refresh(self, repository: str, branch: str) -> str:
+        """Fetch `branch`; the sha of its head now. Raises CannotReadRepository."""
+        ...
+
+    def commit(self, repository: str, branch: str, sha: str) -> CommitFacts:
+        """What `sha` is, relative to `branch` as last refreshed. Raises CannotReadRepository."""
+        ...
+
+    def between(
+        self, repository: str, branch: str, good: str | None, sha: str, at_most: int
+    ) -> tuple[CommitFacts, ...]:
+        """First-parent walk from `sha` down to, without, `good`; newest first; stops at `at_most` + 1.
+        Raises CannotReadRepository if `good` is not on that line."""
+        ...
+
+    def read_file(self, repository: str, sha: str, path: str) -> bytes | None:
+        """The file as it stands in the tree of `sha`, None if there is none."""
+        ...
+
+    def revert(self, order: RollbackOrder) -> Reverted:
+        """Revert and push. Looks for its trailer on the branch first. Raises CannotRevert only when
+        nothing could be tried; every other end is a value."""
+        ...
+
+
+class PullRequests(Protocol):
+    """The forge's side of a commit. All methods block and raise CannotReachForge."""
+
+    def of_commit(self, repository: str, sha: str) -> tuple[PullRequestFacts, ...]:
+        """Merged pull requests that brought `sha`, best match first."""
+        ...
+
+    def say(self, repository: str, number: int, marker: str, body: str) -> str:
+        """Create or edit the one comment of ours that carries `marker`; its URL."""
+        ...
+
+    def propose(self, repository: str, head: str, base: str, title: str, body: str) -> PullRequestFacts:
+        """Open the pull request `head` → `base`, or return the open one there already is."""
+        ...
+
+    def deployed_sha(self, repository: str, environment: str) -> str | None:
+        """The sha of the newest deployment of `environment`, None where the forge knows none."""
+        ...
+
+    def is_private(self, repository: str) -> bool: ...
+
+
+# --- what the guard sees --------------------------------------------------------------------------
+
+
+class Watching(Protocol):
+    """Eyes."""
+
+    async def plan(self, deploy: Deploy) -> Plan:
+        """The configuration in force for this deploy, read from the first parent of its commit."""
+        ...
+
+    async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
+        """Health before the deploy."""
+        ...
+
+    async def watch_or_order(
+        self, deploy: Deploy, plan: Plan, baseline: Baseline
+    ) -> tuple[Watched | None, PersonOrder | None]:
+        """Poll until health is judged or time is up, or until a person orders something; one of the two."""
+        ...
+
+    async def verify(self, incident: Incident, plan: Plan) -> Watched:
+        """Wait for the deploy of the revert, then watch until it is healthy or `verify_within_s` is up."""
+        ...
+
+
+class Acting(Protocol):
+    """Hands."""
+
+    async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence: ...
+
+    async def change(self, deploy: Deploy, plan: Plan) -> Change:
+        """Refresh the mirror and tell what the deploy brought."""
+        ...
+
+    async def rails(self, deploy: Deploy, plan: Plan) -> Rails: ...
+
+    async def revert(self, order: RollbackOrder) -> Reverted:
+        """One at a time per repository and branch, across workers."""
+        ...
+
+    async def propose(self, incident: Incident) -> Reverted:
+        """Open the pull request for a revert that the branch did not accept; `incident.reverted` with it."""
+        ...
+
+
+class Telling(Protocol):
+    """Voice and memory."""
+
+    async def now(self) -> float: ...
+
+    async def record(self, incident: Incident) -> None:
+        """Store the incident as it stands; the same again changes nothing."""
+        ...
+
+    async def tell(self, incident: Incident, plan: Plan) -> None:
+        """Write the incident's comment on each of its pull requests; never raises BotFailure."""
+        ...
+
+    async def close(self, deploy: Deploy, plan: Plan, watched: Watched | None, note: str) -> None:
+        """Note how the guard of this deploy ended (healthy, ignored …) in our own tables."""
+        ...
+
+    async def order(self, timeout_s: float) -> PersonOrder | None:
+        """The next order of a person for this guard, None when time is up."""
+        ...
+
+
+class World(Watching, Acting, Telling, Protocol):
+    """All a guard can reach; the engine's checkpointed steps in production, a fake in tests."""

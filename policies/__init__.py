@@ -1,0 +1,1 @@
+"""Decides: pure functions over frozen facts, without clock, network or logger."""

@@ -1,0 +1,1 @@
+"""Hears: verifies what arrives over HTTP, translates it and stores it."""
