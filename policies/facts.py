@@ -44,6 +44,8 @@ class Deploy:
     source: str
     started_at_s: float | None
     completed_at_s: float
+    workflow: str | None = None
+    """The name of the workflow, where `source` is "workflow_run"."""
 
     @property
     def service(self) -> str:
