@@ -1,0 +1,84 @@
+"""Keeps one comment of ours per marker on a pull request: found again, edited, never doubled."""
+
+from __future__ import annotations
+
+from github import GithubException
+from github.Issue import Issue
+from github.IssueComment import IssueComment
+
+from bot.github_access import Identity
+from bot.github_failures import once_only
+
+MOST_BYTES = 60_000
+"""GitHub refuses bodies of more than 65,536 characters."""
+_CUT = "\n\n_(cut here: the rest is too long for a comment)_\n"
+
+
+def write_sticky(issue: Issue, marker: str, body: str, me: Identity) -> str:
+    """Make `body` the text of our one comment that begins with `marker`; the comment's URL.
+
+    May be repeated, also by several workers at once: nothing is written when it stands there already, and of
+    several comments (two workers posted in the same moment) the oldest stays. Raises what PyGithub raises.
+    """
+    text = _sendable(marker, body)
+
+    def settle() -> str | None:
+        kept, *doubled = _ours(issue, marker, me) or (None,)
+        if kept is None:
+            return None
+        if not _same(kept.body, text):
+            kept.edit(text)
+        for comment in doubled:
+            if comment is not None:
+                _delete(comment)
+        return kept.html_url
+
+    def post() -> str:
+        posted = issue.create_comment(text)
+        return settle() or posted.html_url
+
+    return once_only(settle, post)
+
+
+def _ours(issue: Issue, marker: str, me: Identity) -> list[IssueComment]:
+    """Oldest first. Only a comment that begins with the marker counts: a log can quote any marker."""
+    found = [
+        comment
+        for comment in issue.get_comments()
+        if (comment.body or "").lstrip().startswith(marker) and _is_by(comment, me)
+    ]
+    return sorted(found, key=lambda comment: comment.id)
+
+
+def _is_by(comment: IssueComment, me: Identity) -> bool:
+    """By our account; where that is gone (an App renamed), by our App's id on a bot's comment."""
+    author = comment.user
+    if author is not None and (author.login.lower() == me.login.lower() or author.id == me.user_id):
+        return True
+    if me.app_id is None or author is None or author.type != "Bot":
+        return False
+    app = comment.performed_via_github_app
+    return app is not None and app.id == me.app_id
+
+
+def _same(there: str | None, text: str) -> bool:
+    """GitHub may hand line ends and the end of a text back differently; that is no difference."""
+    return (there or "").replace("\r\n", "\n").strip() == text.strip()
+
+
+def _delete(comment: IssueComment) -> None:
+    try:
+        comment.delete()
+    except GithubException as error:
+        if error.status != 404:
+            raise
+
+
+def _sendable(marker: str, body: str) -> str:
+    """With the marker in front, valid UTF-8, at most 60,000 bytes."""
+    text = body if body.lstrip().startswith(marker) else f"{marker}\n{body}"
+    raw = text.encode("utf-8", "replace")
+    if len(raw) > MOST_BYTES:
+        raw = raw[: MOST_BYTES - len(_CUT.encode())]
+        return raw.decode("utf-8", "ignore") + _CUT
+    return raw.decode()
