@@ -1,0 +1,68 @@
+"""Turns frozen facts into JSON and back: for the database, and for what the engine records between steps."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+T = TypeVar("T")
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Json = Any
+"""None, bool, int, finite float, str, list and dict of the same: what `json.loads` returns."""
+
+
+class NotThisFact(ValueError):
+    """The value is not of the type that was named, or holds what JSON cannot carry (NaN, infinity)."""
+
+
+def encode(value: T, kind: type[T]) -> Json:
+    """`value`, a fact (or tuple, mapping, … of facts) of type `kind`, as plain JSON data.
+
+    A lone surrogate, which no database stores, becomes the replacement character; everything else comes
+    back unchanged from `decode`. Raises NotThisFact. May be repeated.
+    """
+    try:
+        plain = _adapter(kind).dump_python(value, mode="json", warnings="error")
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False)
+    except (PydanticSerializationError, AttributeError, ValueError, TypeError, RecursionError) as error:
+        raise NotThisFact(f"{_name(kind)} cannot be written as JSON: {error}") from None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.loads(LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
+    return plain
+
+
+def decode(data: Json, kind: type[T]) -> T:
+    """The fact of type `kind` that `encode` wrote.
+
+    Strict: a number is no text and a text no number; a missing key takes the fact's default, an unknown
+    one is left out (a worker of the next release may have written it). Raises NotThisFact. May be repeated.
+    """
+    try:
+        return cast(T, _adapter(kind).validate_json(json.dumps(data, allow_nan=False), strict=True))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the value"
+        raise NotThisFact(f"This is no {_name(kind)}: {where}: {first['msg']}.") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotThisFact(f"This is no {_name(kind)}: {error}.") from None
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind)

@@ -1,0 +1,28 @@
+"""The bot's memory in one object: what was heard, seen, decided and done, on SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from bot.store_deploys import Delivery, DeployMemory, DeployStatus, HeardDeploy
+from bot.store_executors import ExecutorMemory
+from bot.store_incidents import Comment, IncidentMemory, PastState
+from bot.store_samples import SampleMemory
+from bot.store_switches import EVERYWHERE, AuditRow, SwitchMemory, SwitchName, SwitchRow, branch_target
+
+__all__ = [
+    "EVERYWHERE",
+    "AuditRow",
+    "Comment",
+    "Delivery",
+    "DeployStatus",
+    "HeardDeploy",
+    "PastState",
+    "Store",
+    "SwitchName",
+    "SwitchRow",
+    "branch_target",
+]
+
+
+class Store(DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory):
+    """Every method is one transaction, blocks, and raises CannotStore; its docstring says whether it may be
+    repeated. Safe to share between threads; after a fork each process opens its own connections."""

@@ -1,0 +1,65 @@
+"""Remembers health samples: from them a watch goes on after a crash, and baselines and strips are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from bot.codec import NotThisFact, decode, encode
+from bot.failures import CannotStore
+from bot.store_database import Database
+from bot.tables import samples as sample_rows
+from policies.facts import HealthSample
+
+ROWS_AT_ONCE = 500
+
+
+class SampleMemory(Database):
+    """The table `samples`: one row for each poll of a service."""
+
+    def add_samples(self, service: str, samples: Iterable[tuple[float, HealthSample]]) -> None:
+        """Keep samples of one service as (epoch, sample). May be repeated: an instant that is known stays.
+        Raises CannotStore."""
+        self.add_samples_of_many((service, at_s, sample) for at_s, sample in samples)
+
+    def add_samples_of_many(self, samples: Iterable[tuple[str, float, HealthSample]]) -> None:
+        """Keep samples of several services, as (service, epoch, sample), in one transaction: ten thousand
+        watches share one write. May be repeated. Raises CannotStore."""
+        try:
+            rows = [
+                {"service": service, "at_s": at_s, "sample": encode(sample, HealthSample)}
+                for service, at_s, sample in samples
+            ]
+        except NotThisFact as error:
+            raise CannotStore(f"A health sample cannot be stored: {error}") from None
+        if not rows:
+            return
+        insert = self.insert(sample_rows).on_conflict_do_nothing()
+        with self.transaction() as connection:
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                connection.execute(insert, rows[start : start + ROWS_AT_ONCE])
+
+    def samples(
+        self, service: str, since_s: float, until_s: float = float("inf")
+    ) -> tuple[tuple[float, HealthSample], ...]:
+        """What was seen of `service` from `since_s` to `until_s` (epoch, both included), oldest first, as
+        (epoch, sample). May be repeated. Raises CannotStore."""
+        query = (
+            sa.select(sample_rows.c.at_s, sample_rows.c.sample)
+            .where(sample_rows.c.service == service, sample_rows.c.at_s >= since_s)
+            .order_by(sample_rows.c.at_s)
+        )
+        if until_s != float("inf"):
+            query = query.where(sample_rows.c.at_s <= until_s)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        try:
+            return tuple((row.at_s, decode(row.sample, HealthSample)) for row in rows)
+        except NotThisFact as error:
+            raise CannotStore(f"A health sample in the database cannot be read: {error}") from None
+
+    def prune_samples(self, before_s: float) -> int:
+        """Forget what was seen before `before_s` (epoch); how many rows. May be repeated."""
+        with self.transaction() as connection:
+            return connection.execute(sa.delete(sample_rows).where(sample_rows.c.at_s < before_s)).rowcount
