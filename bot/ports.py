@@ -20,6 +20,7 @@ from policies.facts import (
     ProbeSample,
     PullRequestFacts,
     Rails,
+    RepositoryAbout,
     Reverted,
     RollbackOrder,
     TargetSample,
@@ -103,7 +104,7 @@ class PullRequests(Protocol):
         """The sha of the newest deployment of `environment`, None where the forge knows none."""
         ...
 
-    def is_private(self, repository: str) -> bool: ...
+    def about(self, repository: str) -> RepositoryAbout: ...
 
 
 # --- what the guard sees --------------------------------------------------------------------------
@@ -126,6 +127,13 @@ class Watching(Protocol):
         """Poll until health is judged or time is up, or until a person orders something; one of the two."""
         ...
 
+    async def recovered_or_order(
+        self, incident: Incident, plan: Plan
+    ) -> tuple[Watched | None, PersonOrder | None]:
+        """While holding or asking: poll until the service recovered, a person answered, or
+        `decide_within_s` is up (then neither)."""
+        ...
+
     async def verify(self, incident: Incident, plan: Plan) -> Watched:
         """Wait for the deploy of the revert, then watch until it is healthy or `verify_within_s` is up."""
         ...
@@ -137,39 +145,41 @@ class Acting(Protocol):
     async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence: ...
 
     async def change(self, deploy: Deploy, plan: Plan) -> Change:
-        """Refresh the mirror and tell what the deploy brought."""
+        """Refresh the mirror and tell what the deploy brought. Raises CannotReadRepository."""
         ...
 
-    async def rails(self, deploy: Deploy, plan: Plan) -> Rails: ...
+    async def rails(self, deploy: Deploy, plan: Plan) -> Rails:
+        """Switches, caps and the deployed sha as they are now. A switch that cannot be read is on."""
+        ...
 
     async def revert(self, order: RollbackOrder) -> Reverted:
-        """One at a time per repository and branch, across workers."""
+        """One at a time per repository and branch, across workers. Raises CannotRevert."""
         ...
 
-    async def propose(self, incident: Incident) -> Reverted:
-        """Open the pull request for a revert that the branch did not accept; `incident.reverted` with it."""
+    async def propose(self, incident: Incident, plan: Plan) -> Reverted:
+        """Open the pull request for `incident.reverted`, which the branch did not accept. Raises
+        CannotReachForge."""
         ...
 
 
 class Telling(Protocol):
     """Voice and memory."""
 
-    async def now(self) -> float: ...
+    async def reverted_by_us(self, deploy: Deploy, plan: Plan) -> str | None:
+        """The open incident whose revert this deploy brings; noted, so that its guard can verify."""
+        ...
 
-    async def record(self, incident: Incident) -> None:
-        """Store the incident as it stands; the same again changes nothing."""
+    async def record(self, incident: Incident, what: str, stamp: str = "") -> Incident:
+        """Store the incident with one more moment in its timeline (`what`, now); the incident as stored.
+        `stamp` names a field (`decided_at_s`, `closed_at_s`) that takes the moment's time as well."""
         ...
 
     async def tell(self, incident: Incident, plan: Plan) -> None:
-        """Write the incident's comment on each of its pull requests; never raises BotFailure."""
+        """Write the incident's comment on each of its pull requests; a failure is logged, not raised."""
         ...
 
-    async def close(self, deploy: Deploy, plan: Plan, watched: Watched | None, note: str) -> None:
-        """Note how the guard of this deploy ended (healthy, ignored …) in our own tables."""
-        ...
-
-    async def order(self, timeout_s: float) -> PersonOrder | None:
-        """The next order of a person for this guard, None when time is up."""
+    async def close(self, deploy: Deploy, plan: Plan | None, watched: Watched | None, note: str) -> str:
+        """Note how the guard of this deploy ended in our own tables; returns `note`."""
         ...
 
 

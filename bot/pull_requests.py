@@ -16,7 +16,7 @@ from bot.failures import CannotReachForge
 from bot.github_access import GitHubAccess
 from bot.github_failures import asking_github, once_only
 from bot.sticky_comment import write_sticky
-from policies.facts import PullRequestFacts
+from policies.facts import PullRequestFacts, RepositoryAbout
 
 Answer = TypeVar("Answer")
 
@@ -133,9 +133,13 @@ class GitHubPullRequests:
 
         return self._ask(repository, f"list the deployments of {repository} to {environment}", read)
 
-    def is_private(self, repository: str) -> bool:
-        """Whether the repository is hidden from the public (private, or internal to an enterprise)."""
-        return self._ask(repository, f"describe {repository}", lambda repo: bool(repo.private))
+    def about(self, repository: str) -> RepositoryAbout:
+        """The default branch, and whether the public cannot see it (private, or internal to an enterprise)."""
+
+        def read(repo: Repository) -> RepositoryAbout:
+            return RepositoryAbout(repo.default_branch, bool(repo.private))
+
+        return self._ask(repository, f"describe {repository}", read)
 
     def role(self, repository: str, login: str) -> str:
         """`login`'s role: none, read, triage, write, maintain or admin; a custom role is its rights."""

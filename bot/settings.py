@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("./var")
     database_url: str = ""
     port: int = Field(8080, ge=1, le=65535)
+    bind_host: str = "0.0.0.0"  # noqa: S104  (GitHub must reach it)
     base_url: str | None = None
     github_api_url: str = "https://api.github.com"
     github_server_url: str = "https://github.com"

@@ -159,6 +159,14 @@ class PullRequestFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryAbout:
+    """What the forge says of a repository as a whole."""
+
+    default_branch: str
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Culprit:
     """One commit that a rollback would revert, with the pull request it came from, if any."""
 

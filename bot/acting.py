@@ -1,0 +1,132 @@
+"""Hands: reads what a deploy brought and what bounds us, and carries out the order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from bot.comments import revert_pull_request
+from bot.failures import CannotReadRepository
+from bot.ports import EvidenceCapture, PullRequests, Repository
+from policies.facts import (
+    Change,
+    CommitFacts,
+    Culprit,
+    Deploy,
+    Evidence,
+    HealthSample,
+    Incident,
+    PullRequestFacts,
+    Rails,
+    Reverted,
+    RollbackOrder,
+    Switch,
+)
+from policies.limits import Plan
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+
+class ActingMemory(Protocol):
+    """What acting needs to remember; `bot.store.Store` in production."""
+
+    def last_good(self, service: str, before_s: float) -> str | None: ...
+
+    def overlapping(self, deploy: Deploy) -> tuple[str, ...]: ...
+
+    def rollbacks_since(self, service: str, since_s: float) -> int: ...
+
+    def switches(self, service: str, branch: str | None, now_s: float) -> tuple[Switch, ...]: ...
+
+
+class Hands:
+    """Fills `ports.Acting`; the engine adds that reverts of one branch run one at a time."""
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        pull_requests: PullRequests,
+        evidence: EvidenceCapture,
+        memory: ActingMemory,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._repository = repository
+        self._pull_requests = pull_requests
+        self._evidence = evidence
+        self._memory = memory
+        self._now = now
+
+    async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence:
+        return await self._evidence.capture(deploy, plan, latest)
+
+    async def change(self, deploy: Deploy, plan: Plan) -> Change:
+        """What the deploy brought since the last good one, newest first. May be repeated. Raises
+        CannotReadRepository, CannotReachForge."""
+        return await asyncio.to_thread(self._change, deploy, plan)
+
+    def _change(self, deploy: Deploy, plan: Plan) -> Change:
+        head = self._repository.refresh(deploy.repository, plan.branch)
+        good = self._memory.last_good(deploy.service, deploy.completed_at_s)
+        commits: tuple[CommitFacts, ...] = ()
+        unknown = None
+        if good == deploy.sha:
+            unknown = (
+                f"{deploy.sha[:12]} was healthy when it was deployed before: this deploy brought nothing new."
+            )
+        elif good is None:
+            commits = (self._repository.commit(deploy.repository, plan.branch, deploy.sha),)
+        else:
+            try:
+                commits = self._repository.between(
+                    deploy.repository, plan.branch, good, deploy.sha, plan.rollback.max_merges
+                )
+            except CannotReadRepository as failure:
+                unknown = failure.reason
+        culprits = tuple(Culprit(commit, self._pull_request(deploy, commit)) for commit in commits)
+        return Change(plan.branch, head, culprits, good, unknown)
+
+    def _pull_request(self, deploy: Deploy, commit: CommitFacts) -> PullRequestFacts | None:
+        found = self._pull_requests.of_commit(deploy.repository, commit.sha)
+        return found[0] if found else None
+
+    async def rails(self, deploy: Deploy, plan: Plan) -> Rails:
+        """Read again right before acting. May be repeated. Raises CannotStore, CannotReachForge."""
+        return await asyncio.to_thread(self._rails, deploy, plan)
+
+    def _rails(self, deploy: Deploy, plan: Plan) -> Rails:
+        now_s = self._now()
+        deployed = None
+        if deploy.source == "deployment_status":
+            deployed = self._pull_requests.deployed_sha(deploy.repository, deploy.environment)
+        return Rails(
+            switches=self._memory.switches(deploy.service, plan.branch, now_s),
+            rollbacks_last_hour=self._memory.rollbacks_since(deploy.service, now_s - HOUR_S),
+            rollbacks_last_day=self._memory.rollbacks_since(deploy.service, now_s - DAY_S),
+            deployed_sha_now=deployed,
+            overlapping_deploys=self._memory.overlapping(deploy),
+        )
+
+    async def revert(self, order: RollbackOrder) -> Reverted:
+        """Revert and push; safe to run again, because the reverter looks for its trailer first."""
+        reverted = await asyncio.to_thread(self._repository.revert, order)
+        return reverted if reverted.at_s is not None else replace(reverted, at_s=self._now())
+
+    async def propose(self, incident: Incident, plan: Plan) -> Reverted:
+        """Open the pull request for a revert that the branch did not take; the open one is found again."""
+        reverted = incident.reverted
+        if reverted is None or reverted.proposed_branch is None:
+            raise ValueError("There is no pushed branch to propose.")
+        title, body = revert_pull_request(incident, plan)
+        pull_request = await asyncio.to_thread(
+            self._pull_requests.propose,
+            incident.deploy.repository,
+            reverted.proposed_branch,
+            plan.branch,
+            title,
+            body,
+        )
+        return replace(reverted, pull_request=pull_request)

@@ -1,0 +1,118 @@
+"""The command `rollback-bot`: the processes of the Procfile, and the tools a person uses by hand."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot import cli_config, cli_evidence, cli_incidents, cli_judge, cli_revert
+from bot.failures import BadConfiguration, BadSettings, BotFailure
+from bot.logging_setup import configure_logging
+from bot.settings import Settings
+
+app = typer.Typer(
+    name="rollback-bot",
+    help="Puts a broken deploy back before anyone has found the right dashboard. "
+    "Begin with `rollback-bot demo`: it plays a whole incident on this machine, without any account.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+PROCESSES, TOOLS = "Processes", "Tools"
+
+
+@app.command(rich_help_panel=PROCESSES)
+def web() -> None:
+    """Hear webhooks and serve the dashboard (gunicorn, on PORT)."""
+    settings = _start("web")
+    from bot.serving import serve  # gunicorn is not needed by any other command
+
+    serve(settings)
+
+
+@app.command(rich_help_panel=PROCESSES)
+def worker() -> None:
+    """Guard deploys: watch, decide, capture, revert, verify, tell. Stop it with SIGTERM."""
+    settings = _start("worker")
+    from bot.worker import run_worker  # the engine is not needed by any other command
+
+    run_worker(settings)
+
+
+@app.command(rich_help_panel=PROCESSES)
+def migrate() -> None:
+    """Create or upgrade the database's tables. May be run again at any time."""
+    settings = _start("tool")
+    _migrate(settings)
+    typer.echo("The database is up to date.")
+
+
+@app.command(rich_help_panel=PROCESSES)
+def start() -> None:
+    """Run web and worker together on one machine, migrating first. Stop both with Ctrl-C."""
+    settings = _start("worker")
+    _migrate(settings)
+    from honcho.manager import Manager
+
+    manager = Manager()
+    for name in ("web", "worker"):
+        # honcho runs a shell line; it holds nothing but this interpreter's path and a fixed word.
+        manager.add_process(name, shlex.join([sys.executable, "-m", "bot.cli", name]), env=dict(os.environ))
+    manager.loop()
+    raise typer.Exit(manager.returncode or 0)
+
+
+@app.command(
+    rich_help_panel=TOOLS,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def demo(context: typer.Context) -> None:
+    """Play a whole incident on loopback: real git, HTTP and processes. See `demo --help`."""
+    raise typer.Exit(
+        subprocess.run([sys.executable, "-m", "rehearsal", *context.args], check=False).returncode
+    )
+
+
+cli_revert.register(app)
+cli_judge.register(app)
+cli_evidence.register(app)
+cli_config.register(app)
+cli_incidents.register(app)
+
+
+def _start(role: str) -> Settings:
+    settings = Settings.load(role=role)
+    configure_logging(None if settings.log_format == "auto" else settings.log_format == "json")
+    return settings
+
+
+def _migrate(settings: Settings) -> None:
+    from bot import migrations
+    from bot.durable import migrate_engine
+
+    if settings.on_sqlite:
+        Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    migrations.migrate(settings.database)
+    migrate_engine(settings.database)
+
+
+def main(arguments: Annotated[list[str] | None, "None: those of the process"] = None) -> None:
+    """Run the command line; failures of ours become one sentence and an exit code (2: bad input)."""
+    try:
+        app(arguments)
+    except BotFailure as failure:
+        typer.echo(f"rollback-bot: {failure.reason}", err=True)
+        sys.exit(2 if isinstance(failure, BadSettings | BadConfiguration) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

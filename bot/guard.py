@@ -1,0 +1,33 @@
+"""The life of one deploy, read from top to bottom: watch it, and if it fails, put it back."""
+
+from __future__ import annotations
+
+from bot.failures import BotFailure
+from bot.ports import World
+from bot.rollback import respond
+from policies.facts import Deploy, Health
+
+
+async def guard(deploy: Deploy, world: World) -> str:
+    """Guard one completed deploy to its end; the sentence that tells how it ended.
+
+    Replayed from its checkpoints after a crash: everything outside is reached through `world` alone, and
+    nothing here reads a clock, a file or a random number.
+    """
+    try:
+        plan = await world.plan(deploy)
+    except BotFailure as failure:
+        return await world.close(deploy, None, None, f"Not guarded: {failure.reason}")
+    if plan.ignored:
+        return await world.close(deploy, plan, None, plan.ignored)
+    if incident_id := await world.reverted_by_us(deploy, plan):
+        return await world.close(
+            deploy, plan, None, f"It is the revert of incident {incident_id}, whose guard verifies it."
+        )
+
+    baseline = await world.baseline(deploy, plan)
+    watched, order = await world.watch_or_order(deploy, plan, baseline)
+    if order is None and (watched is None or watched.health is not Health.UNHEALTHY):
+        reason = watched.verdict.reason if watched else "Nothing was seen."
+        return await world.close(deploy, plan, watched, reason)
+    return await respond(deploy, plan, baseline, watched, order, world)

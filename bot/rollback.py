@@ -1,0 +1,191 @@
+"""What happens once a deploy is bad or a person orders it back: evidence, decision, revert, verification."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from policies.eligibility import may_roll_back
+
+from bot.failures import BotFailure
+from bot.ports import World
+from policies.facts import (
+    Action,
+    Baseline,
+    Decision,
+    Deploy,
+    Health,
+    Incident,
+    IncidentState,
+    PersonOrder,
+    Reverted,
+    RevertOutcome,
+    Watched,
+)
+from policies.limits import Plan
+
+CANCEL = "cancel"
+PULL_REQUEST = "pull_request"
+
+
+async def respond(
+    deploy: Deploy,
+    plan: Plan,
+    baseline: Baseline,
+    watched: Watched | None,
+    order: PersonOrder | None,
+    world: World,
+) -> str:
+    """Open the incident, capture what a redeploy would destroy, decide, and act or say why not.
+
+    `watched` is None when a person orders before anything was seen. The sentence that ended it."""
+    incident = await world.record(_opened(deploy, baseline, watched, order), "Detected.")
+    await world.tell(incident, plan)
+    latest = watched.samples[-1] if watched and watched.samples else None
+    evidence = await world.capture(deploy, plan, latest)
+    incident = await world.record(replace(incident, evidence=evidence), "Evidence captured.")
+
+    while True:
+        incident = await _decide(incident, plan, order, world)
+        decision = incident.decision
+        if decision and decision.order:
+            return await roll_back(incident, plan, world)
+        await world.tell(incident, plan)
+        if decision and decision.action is Action.OBSERVE:
+            return await _end(incident, IncidentState.CLOSED, decision.reason, plan, world)
+        recovery, order = await world.recovered_or_order(incident, plan)
+        if order is None and recovery is None and incident.state is IncidentState.HELD:
+            incident = await _ask(incident, plan, world)
+            recovery, order = await world.recovered_or_order(incident, plan)
+        if order is not None and order.verb == CANCEL:
+            return await _end(incident, IncidentState.CLOSED, f"Cancelled by {order.actor}.", plan, world)
+        if order is None and recovery is not None:
+            reason = f"The service recovered without a rollback. {recovery.verdict.reason}"
+            incident = replace(incident, recovery=recovery)
+            return await _end(incident, IncidentState.CLOSED, reason, plan, world)
+        if order is None:
+            reason = f"Nobody answered in time, so nothing was done. {incident.reason}"
+            return await _end(incident, IncidentState.HELD, reason, plan, world)
+
+
+async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
+    """Carry out `incident.decision.order`, tell, and verify that the service recovered."""
+    order = incident.decision.order if incident.decision else None
+    if order is None:
+        raise ValueError("A rollback needs an order; only policies.eligibility makes one.")
+    reverting = replace(incident, state=IncidentState.REVERTING)
+    incident = await world.record(reverting, f"Rolling back, ordered by {order.ordered_by}.")
+    try:
+        reverted = await world.revert(order)
+        if _wants_pull_request(reverted, plan):
+            reverted = await world.propose(replace(incident, reverted=reverted), plan)
+    except BotFailure as failure:
+        reverted = Reverted(RevertOutcome.REFUSED, failure.reason, commits=order.commits)
+
+    incident = replace(incident, reverted=reverted, reason=reverted.reason)
+    if reverted.pull_request is not None:
+        incident = replace(incident, state=IncidentState.PROPOSED)
+        what = f"Revert proposed as pull request #{reverted.pull_request.number}."
+    elif reverted.outcome in (RevertOutcome.REVERTED, RevertOutcome.ALREADY_REVERTED):
+        incident = replace(incident, state=IncidentState.REVERTED, pushed_at_s=reverted.at_s)
+        what = "Revert pushed." if reverted.outcome is RevertOutcome.REVERTED else "Was already reverted."
+    else:
+        return await _end(incident, IncidentState.FAILED, reverted.reason, plan, world)
+    incident = await world.record(incident, what)
+    await world.tell(incident, plan)
+
+    recovery = await world.verify(incident, plan)
+    recovered = recovery.health is Health.HEALTHY
+    state = IncidentState.RECOVERED if recovered else IncidentState.FAILED
+    return await _end(replace(incident, recovery=recovery), state, recovery.verdict.reason, plan, world)
+
+
+def incident_id(deploy: Deploy) -> str:
+    """The same deploy always has the same incident, so a second run of a step finds what the first left."""
+    named = "\0".join((deploy.repository, deploy.environment, deploy.id, deploy.sha))
+    return hashlib.sha256(named.encode()).hexdigest()[:12]
+
+
+def _opened(
+    deploy: Deploy, baseline: Baseline, watched: Watched | None, order: PersonOrder | None
+) -> Incident:
+    reason = watched.verdict.reason if watched else ""
+    if order is not None:
+        reason = f"{order.actor} asked for {order.verb}. {order.reason}".strip()
+    opened_at_s = order.at_s if order else watched.ended_at_s if watched else deploy.completed_at_s
+    return Incident(
+        id=incident_id(deploy),
+        deploy=deploy,
+        state=IncidentState.DETECTED,
+        reason=reason,
+        opened_at_s=opened_at_s,
+        watched=watched,
+        baseline=baseline,
+    )
+
+
+async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, world: World) -> Incident:
+    """Read change and rails now, and let `policies.eligibility` decide; failures of ours hold."""
+    try:
+        change = await world.change(incident.deploy, plan)
+        rails = await world.rails(incident.deploy, plan)
+    except BotFailure as failure:
+        reason = f"I could not read what I need to decide: {failure.reason}"
+        held = replace(
+            incident, decision=Decision(Action.HOLD, reason), state=IncidentState.HELD, reason=reason
+        )
+        return await world.record(held, f"Held: {reason}")
+    last = incident.timeline[-1].at_s
+    decision = may_roll_back(
+        incident_id=incident.id,
+        deploy=incident.deploy,
+        plan=plan,
+        baseline=incident.baseline or Baseline((), "nothing"),
+        watched=incident.watched,
+        change=change,
+        evidence=incident.evidence,
+        rails=rails,
+        person=order,
+        now_s=last,
+    )
+    state = IncidentState.ASKED if decision.action is Action.ASK else IncidentState.HELD
+    if decision.order:
+        state = IncidentState.DETECTED
+    changes: dict[str, Any] = {
+        "change": change,
+        "decision": decision,
+        "state": state,
+        "reason": decision.reason,
+    }
+    if state is IncidentState.ASKED:
+        changes["asked_until_s"] = last + plan.rollback.decide_within_s
+    what = f"Decided: {decision.action.value}."
+    return await world.record(replace(incident, **changes), what, stamp="decided_at_s")
+
+
+async def _ask(incident: Incident, plan: Plan, world: World) -> Incident:
+    """After holding on a live outage for `decide_within`: cause unknown, so ask a person."""
+    asked = replace(
+        incident,
+        state=IncidentState.ASKED,
+        asked_until_s=incident.timeline[-1].at_s + 2 * plan.rollback.decide_within_s,
+    )
+    asked = await world.record(asked, "Still failing: asked for a decision.")
+    await world.tell(asked, plan)
+    return asked
+
+
+async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan, world: World) -> str:
+    ended = replace(incident, state=state, reason=reason)
+    ended = await world.record(ended, f"Ended: {state.value}.", stamp="closed_at_s")
+    await world.tell(ended, plan)
+    return await world.close(incident.deploy, plan, incident.recovery or incident.watched, reason)
+
+
+def _wants_pull_request(reverted: Reverted, plan: Plan) -> bool:
+    return (
+        reverted.proposed_branch is not None
+        and PULL_REQUEST in (plan.rollback.method, plan.rollback.on_push_rejected)
+        and reverted.outcome is RevertOutcome.PUSH_REJECTED
+    )

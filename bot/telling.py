@@ -1,0 +1,177 @@
+"""Voice and memory: records an incident's life and writes it where its people look."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from bot.comments import headline, incident_comment
+from bot.failures import BotFailure
+from bot.ports import PullRequests, Repository
+from bot.store_deploys import HeardDeploy
+from policies.facts import (
+    Deploy,
+    Incident,
+    Moment,
+    PullRequestFacts,
+    Watched,
+)
+from policies.limits import Plan
+
+log = structlog.get_logger()
+
+ONE_DEPLOYS_COMMITS = 50
+"""How far below a deployed commit its revert is looked for; later merges may have landed on top."""
+
+
+class IncidentBook(Protocol):
+    """What telling needs to remember; `bot.store.Store` in production."""
+
+    def save_incident(self, incident: Incident, at_s: float | None = None) -> bool: ...
+
+    def incident(self, incident_id: str) -> Incident | None: ...
+
+    def incident_of_deploy(self, repository: str, environment: str, deploy_id: str) -> Incident | None: ...
+
+    def judge_deploy(
+        self, deploy: Deploy, verdict: str, reason: str = "", at_s: float | None = None
+    ) -> None: ...
+
+    def deploys_heard(
+        self, service: str | None = None, *, since_s: float = 0.0, completed: bool = False
+    ) -> tuple[HeardDeploy, ...]: ...
+
+
+class Voice:
+    """Fills `ports.Telling`, and `watching.DeployHistory`."""
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        pull_requests: PullRequests,
+        book: IncidentBook,
+        base_url: str | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._repository = repository
+        self._pull_requests = pull_requests
+        self._book = book
+        self._base_url = base_url
+        self._now = now
+
+    # --- memory -------------------------------------------------------------------------------------
+
+    async def record(self, incident: Incident, what: str, stamp: str = "") -> Incident:
+        """See `ports.Telling.record`. Run again after a crash it returns what the first run stored."""
+        return await asyncio.to_thread(self._record, incident, what, stamp)
+
+    def _record(self, incident: Incident, what: str, stamp: str) -> Incident:
+        stored = self._book.incident(incident.id)
+        place = len(incident.timeline)
+        if stored and len(stored.timeline) == place + 1 and stored.timeline[place].what == what:
+            return stored
+        moment = Moment(self._now(), what)
+        incident = replace(incident, timeline=(*incident.timeline, moment))
+        if stamp == "decided_at_s":
+            incident = replace(incident, decided_at_s=moment.at_s)
+        elif stamp == "closed_at_s":
+            incident = replace(incident, closed_at_s=moment.at_s)
+        self._book.save_incident(incident)
+        log.info(
+            "incident",
+            incident=incident.id,
+            service=incident.deploy.service,
+            state=incident.state.value,
+            what=what,
+            headline=headline(incident),
+        )
+        return incident
+
+    async def close(self, deploy: Deploy, plan: Plan | None, watched: Watched | None, note: str) -> str:
+        """See `ports.Telling.close`. May be repeated."""
+        verdict = watched.health.value if watched else "not guarded"
+        if plan is not None and plan.ignored:
+            verdict = "ignored"
+        await asyncio.to_thread(self._book.judge_deploy, deploy, verdict, note, self._now())
+        log.info(
+            "guard.ended",
+            service=deploy.service,
+            deploy=deploy.id,
+            sha=deploy.sha,
+            verdict=verdict,
+            note=note,
+        )
+        return note
+
+    async def reverted_by_us(self, deploy: Deploy, plan: Plan) -> str | None:
+        """See `ports.Telling.reverted_by_us`. May be repeated."""
+        return await asyncio.to_thread(self._reverted_by_us, deploy, plan)
+
+    def _reverted_by_us(self, deploy: Deploy, plan: Plan) -> str | None:
+        commit = self._repository.commit(deploy.repository, plan.branch, deploy.sha)
+        if commit.rollback_deploy is None:
+            return None
+        incident = self._book.incident_of_deploy(
+            deploy.repository, deploy.environment, commit.rollback_deploy
+        )
+        return incident.id if incident and incident.closed_at_s is None else None
+
+    def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
+        """When a deploy that contains the incident's revert completed. May be repeated; a mirror that cannot
+        be read now is asked again at the next poll."""
+        opened_s = incident.decided_at_s or incident.opened_at_s
+        heard = self._book.deploys_heard(incident.deploy.service, since_s=opened_s, completed=True)
+        for deploy in (one.deploy for one in heard):
+            try:
+                if self._brings_revert(deploy, incident, plan):
+                    return deploy.completed_at_s
+            except BotFailure as failure:
+                log.warning("verify.unreadable", incident=incident.id, reason=failure.reason)
+        return None
+
+    def _brings_revert(self, deploy: Deploy, incident: Incident, plan: Plan) -> bool:
+        if incident.reverted and deploy.sha == incident.reverted.revert_sha:
+            return True
+        if deploy.sha == incident.deploy.sha or incident.change is None:
+            return False
+        self._repository.refresh(deploy.repository, plan.branch)
+        commits = self._repository.between(
+            deploy.repository, plan.branch, incident.change.head, deploy.sha, ONE_DEPLOYS_COMMITS
+        )
+        return any(commit.rollback_deploy == incident.deploy.id for commit in commits)
+
+    # --- voice --------------------------------------------------------------------------------------
+
+    async def tell(self, incident: Incident, plan: Plan) -> None:
+        """See `ports.Telling.tell`. May be repeated: the same text again writes nothing."""
+        await asyncio.to_thread(self._tell, incident, plan)
+
+    def _tell(self, incident: Incident, plan: Plan) -> None:
+        repository = incident.deploy.repository
+        try:
+            pull_requests = self._pull_requests_of(incident)
+        except BotFailure as failure:
+            log.warning("tell.failed", incident=incident.id, reason=failure.reason)
+            return
+        if not pull_requests:
+            log.info("tell.nowhere", incident=incident.id, sha=incident.deploy.sha)
+        for pull_request in pull_requests:
+            body = incident_comment(incident, plan, self._base_url, not plan.private, pull_request)
+            try:
+                self._pull_requests.say(repository, pull_request.number, incident.id, body)
+            except BotFailure as failure:
+                log.warning("tell.failed", incident=incident.id, reason=failure.reason)
+
+    def _pull_requests_of(self, incident: Incident) -> tuple[PullRequestFacts, ...]:
+        if incident.change and incident.change.culprits:
+            found = [culprit.pull_request for culprit in incident.change.culprits]
+        else:
+            found = list(self._pull_requests.of_commit(incident.deploy.repository, incident.deploy.sha)[:1])
+        by_number = {pull_request.number: pull_request for pull_request in found if pull_request}
+        return tuple(by_number.values())

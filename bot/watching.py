@@ -1,0 +1,249 @@
+"""Eyes: reads the plan of a deploy, and polls its service until health is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from bot.config import CONFIG_PATH, plan_of, resolve
+from bot.config_file import read_config
+from bot.config_model import RepositoryFile, ServerFile
+from bot.failures import BadConfiguration, BotFailure, CannotReadHealth, CannotReadRepository
+from bot.ports import HttpProbe, PullRequests, Repository, TargetHealth
+from policies.facts import (
+    Baseline,
+    CommitFacts,
+    Deploy,
+    Health,
+    HealthSample,
+    Incident,
+    IncidentState,
+    Watched,
+)
+from policies.health import is_recovered, judge_health
+from policies.limits import Plan
+
+log = structlog.get_logger()
+
+PLAN_PATIENCE_S = 600.0
+"""GitHub's incidents are mostly shorter; a guard without a plan cannot do anything else meanwhile."""
+BASELINE_POLLS, BASELINE_PAUSE_S = 3, 1.0
+"""Seen at once when a deploy starts: later polls would already see the old version being stopped."""
+PROPOSED_PATIENCE_S = 86_400.0
+KEPT_SAMPLES = 120
+
+
+class Samples(Protocol):
+    """Where polls are kept; `bot.store.Store` in production."""
+
+    def add_samples(self, service: str, samples: list[tuple[float, HealthSample]]) -> None: ...
+
+    def samples(
+        self, service: str, since_s: float, until_s: float = float("inf")
+    ) -> tuple[tuple[float, HealthSample], ...]: ...
+
+
+class DeployHistory(Protocol):
+    """Whether the deploy of a revert was heard of."""
+
+    def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
+        """When a deploy that contains the incident's revert completed (epoch s), None if none is known."""
+        ...
+
+
+class Eyes:
+    """Fills `ports.Watching` except for the orders of people, which the engine delivers."""
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        pull_requests: PullRequests,
+        probe: HttpProbe,
+        target_health: TargetHealth,
+        samples: Samples,
+        history: DeployHistory,
+        server_file: ServerFile | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._repository = repository
+        self._pull_requests = pull_requests
+        self._probe = probe
+        self._target_health = target_health
+        self._samples = samples
+        self._history = history
+        self._server_file = server_file
+        self._now = now
+
+    async def plan(self, deploy: Deploy) -> Plan:
+        """The configuration in force, from the first parent of the deployed commit. May be repeated;
+        GitHub out of reach is waited for up to ten minutes, then BotFailure."""
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(BotFailure),
+            wait=wait_exponential_jitter(initial=1, max=30),
+            stop=stop_after_delay(PLAN_PATIENCE_S),
+            reraise=True,
+            before_sleep=lambda state: log.warning(
+                "plan.waiting", repository=deploy.repository, attempt=state.attempt_number
+            ),
+        )
+        return await attempts(asyncio.to_thread, self._read_plan, deploy)
+
+    def _read_plan(self, deploy: Deploy) -> Plan:
+        about = self._pull_requests.about(deploy.repository)
+        branch = deploy.branch or about.default_branch
+        try:
+            commit = self._commit(deploy, branch)
+        except CannotReadRepository:
+            if branch == about.default_branch:
+                raise
+            branch = about.default_branch  # a tag, or a branch that is gone by now
+            commit = self._commit(deploy, branch)
+        data = None
+        if commit.parents:
+            data = self._repository.read_file(deploy.repository, commit.parents[0], CONFIG_PATH)
+        problem, own = None, None
+        try:
+            own = read_config(data, RepositoryFile, CONFIG_PATH) if data is not None else None
+        except BadConfiguration as bad:
+            problem = bad.reason
+        plan = plan_of(
+            resolve(self._server_file, own, deploy.environment),
+            deploy,
+            default_branch=about.default_branch,
+            private=about.private,
+            server=self._server_file,
+            file_found=data is not None,
+            problem=problem,
+        )
+        if plan.branch != branch:
+            commit = self._commit(deploy, plan.branch)
+        if not commit.on_branch and plan.ignored is None:
+            why = f"{deploy.sha[:12]} is not on {plan.branch}: a preview, or the branch was rewritten."
+            plan = replace(plan, ignored=why)
+        return plan
+
+    def _commit(self, deploy: Deploy, branch: str) -> CommitFacts:
+        self._repository.refresh(deploy.repository, branch)
+        return self._repository.commit(deploy.repository, branch, deploy.sha)
+
+    # --- polls --------------------------------------------------------------------------------------
+
+    async def look(self, plan: Plan, t_s: float) -> HealthSample:
+        """One poll: the probe and the target groups side by side. What could not be read is missing and
+        said in `error`; it is never counted against the deploy."""
+        probe = self._probe.probe(plan.url) if plan.url else None
+        targets = self._target_health.read(plan) if plan.target_groups else None
+        answers = await asyncio.gather(
+            *(c for c in (probe, targets) if c is not None), return_exceptions=True
+        )
+        sample = HealthSample(t_s=t_s)
+        errors = []
+        for answer in answers:
+            if isinstance(answer, CannotReadHealth):
+                errors.append(answer.reason)
+            elif isinstance(answer, BaseException):
+                if not isinstance(answer, Exception):
+                    raise answer
+                log.error("look.failed", error=repr(answer))
+                errors.append(f"Looking failed in the bot itself ({type(answer).__name__}).")
+            elif isinstance(answer, tuple):
+                sample = replace(sample, targets=answer)
+            else:
+                sample = replace(sample, probe=answer)
+        return replace(sample, error=" ".join(errors) or None)
+
+    async def _look_and_keep(self, deploy: Deploy, plan: Plan, since_s: float) -> HealthSample:
+        at_s = self._now()
+        sample = await self.look(plan, at_s - since_s)
+        await asyncio.to_thread(self._samples.add_samples, deploy.service, [(at_s, sample)])
+        return sample
+
+    async def _seen(
+        self, deploy: Deploy, since_s: float, until_s: float = float("inf")
+    ) -> list[HealthSample]:
+        rows = await asyncio.to_thread(self._samples.samples, deploy.service, since_s, until_s)
+        return [replace(sample, t_s=at_s - since_s) for at_s, sample in rows]
+
+    async def note_start(self, deploy: Deploy) -> None:
+        """A deploy has started: look at the service now, while the old version still serves."""
+        plan = await self.plan(deploy)
+        if plan.ignored:
+            return
+        for _ in range(BASELINE_POLLS):
+            await self._look_and_keep(deploy, plan, deploy.completed_at_s)
+            await asyncio.sleep(min(BASELINE_PAUSE_S, plan.health.interval_s))
+
+    async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
+        """Our own samples of the minutes before the deploy; `source` is empty where there are none."""
+        began_s = deploy.started_at_s or deploy.completed_at_s
+        since_s = began_s - plan.health.baseline_window_s
+        rows = await asyncio.to_thread(self._samples.samples, deploy.service, since_s, deploy.completed_at_s)
+        samples = tuple(replace(sample, t_s=at_s - deploy.completed_at_s) for at_s, sample in rows)
+        return Baseline(samples, f"{len(samples)} samples of the minutes before it" if samples else "")
+
+    async def watch(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> Watched:
+        """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
+        an earlier run of this step stored; the deadline is absolute."""
+        since_s = deploy.completed_at_s
+        after = await self._seen(deploy, since_s)
+        begun_s = after[0].t_s if after else self._now() - since_s
+        # A deploy that was heard of late (we were down) still gets the time to fail its budget.
+        until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
+        while True:
+            after.append(await self._look_and_keep(deploy, plan, since_s))
+            verdict = judge_health(baseline.samples, tuple(after), plan.health)
+            over = after[-1].t_s >= until_t_s
+            if verdict.status == Health.UNHEALTHY or over:
+                health = Health(verdict.status)
+                return Watched(health, verdict, tuple(after[-KEPT_SAMPLES:]), self._now())
+            await self._pause(plan, after[-1], since_s)
+
+    async def until_recovered(self, incident: Incident, plan: Plan) -> Watched | None:
+        """While nobody acted: poll until the service is well again, or `decide_within_s` is up (None)."""
+        since_s = self._now()
+        after: list[HealthSample] = []
+        while self._now() < since_s + plan.rollback.decide_within_s:
+            after.append(await self._look_and_keep(incident.deploy, plan, since_s))
+            verdict = is_recovered(tuple(after), plan.health)
+            if verdict.status == Health.HEALTHY:
+                return Watched(Health.HEALTHY, verdict, tuple(after[-KEPT_SAMPLES:]), self._now())
+            await self._pause(plan, after[-1], since_s)
+        return None
+
+    async def verify(self, incident: Incident, plan: Plan) -> Watched:
+        """See `ports.Watching.verify`."""
+        proposed = incident.state is IncidentState.PROPOSED
+        pushed_s = incident.pushed_at_s or self._now()
+        until_s = pushed_s + (PROPOSED_PATIENCE_S if proposed else plan.rollback.verify_within_s)
+        deployed_s: float | None = None
+        while True:
+            if deployed_s is None:
+                deployed_s = await asyncio.to_thread(self._history.revert_deployed_at, incident, plan)
+                if deployed_s is not None:
+                    until_s = deployed_s + plan.rollback.verify_within_s
+            since_s = pushed_s if deployed_s is None else deployed_s
+            latest = await self._look_and_keep(incident.deploy, plan, since_s)
+            seen = await self._seen(incident.deploy, since_s)
+            verdict = is_recovered(tuple(seen), plan.health)
+            well = verdict.status == Health.HEALTHY
+            over = self._now() >= until_s
+            if (well and deployed_s is not None) or over:
+                if deployed_s is None:
+                    unheard = "No deploy of the revert was heard of"
+                    how = "but the service is well" if well else "and the service is still failing"
+                    verdict = replace(verdict, reason=f"{unheard}, {how}. {verdict.reason}")
+                health = Health.HEALTHY if well else Health.UNHEALTHY
+                return Watched(health, verdict, tuple(seen[-KEPT_SAMPLES:]), self._now())
+            await self._pause(plan, latest, since_s)
+
+    async def _pause(self, plan: Plan, last: HealthSample, since_s: float) -> None:
+        """Until the next poll is due, counted from the last one's beginning."""
+        due_s = since_s + last.t_s + plan.health.interval_s
+        await asyncio.sleep(max(0.05, due_s - self._now()))

@@ -1,0 +1,100 @@
+"""Builds the parts of a process from its settings: the one place that knows every adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from dataclasses import dataclass
+
+from bot.acting import Hands
+from bot.aws import AwsClients
+from bot.config_file import read_config
+from bot.config_model import ServerFile
+from bot.evidence import Capture
+from bot.failures import BadConfiguration, BotFailure
+from bot.github_access import GitHubAccess
+from bot.http_probe import HttpxProbe
+from bot.pull_requests import GitHubPullRequests
+from bot.repository import CommitIdentity, GitRepositories
+from bot.settings import Settings
+from bot.store import Store
+from bot.target_health import AlbTargetHealth
+from bot.telling import Voice
+from bot.watching import Eyes
+
+FALLBACK_IDENTITY = ("rollback-bot", "rollback-bot@users.noreply.github.com")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process is made of."""
+
+    store: Store
+    eyes: Eyes
+    hands: Hands
+    voice: Voice
+
+
+def server_file(settings: Settings) -> ServerFile | None:
+    """The server-wide configuration that ROLLBACK_CONFIG names. Raises BadConfiguration."""
+    path = settings.rollback_config
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadConfiguration(
+            f"ROLLBACK_CONFIG names {path}, which cannot be read ({error.strerror}). "
+            "Correct the path or unset the variable."
+        ) from None
+    return read_config(data, ServerFile, str(path))
+
+
+def github_access(settings: Settings) -> GitHubAccess:
+    """Access to GitHub as the App, else by the token."""
+    return GitHubAccess(
+        api_url=settings.github_api_url,
+        server_url=settings.github_server_url,
+        app_id=settings.github_app_id,
+        private_key=settings.app_private_key,
+        token=settings.github_token.get_secret_value() if settings.github_token else None,
+    )
+
+
+def git_identity(settings: Settings, access: GitHubAccess) -> CommitIdentity:
+    """Who commits: the settings, else the App's bot user, else (GitHub out of reach) a neutral name."""
+    name, email = FALLBACK_IDENTITY
+    with contextlib.suppress(BotFailure):
+        name, email, _login = access.identity()
+    return CommitIdentity(settings.git_author_name or name, settings.git_author_email or email)
+
+
+def worker_parts(settings: Settings) -> Worker:
+    """Everything a worker needs, connected to nothing yet. Raises BadConfiguration, BadSettings."""
+    own_file = server_file(settings)
+    store = Store(settings.database)
+    access = github_access(settings)
+    pull_requests = GitHubPullRequests(access)
+    aws = AwsClients(region=settings.aws_region)
+    repository = GitRepositories(
+        settings.data_dir,
+        settings.github_server_url,
+        access.credentials,
+        git_identity(settings, access),
+        allow_http=settings.github_server_url.startswith("http://"),
+    )
+    probe = HttpxProbe(tuple(ipaddress.ip_network(network, strict=False) for network in settings.probe_allow))
+    voice = Voice(repository=repository, pull_requests=pull_requests, book=store, base_url=settings.base_url)
+    eyes = Eyes(
+        repository=repository,
+        pull_requests=pull_requests,
+        probe=probe,
+        target_health=AlbTargetHealth(aws),
+        samples=store,
+        history=voice,
+        server_file=own_file,
+    )
+    hands = Hands(
+        repository=repository, pull_requests=pull_requests, evidence=Capture(aws, probe), memory=store
+    )
+    return Worker(store, eyes, hands, voice)

@@ -1,0 +1,121 @@
+"""The worker process: takes work, says that it is alive, and takes over from workers that are not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from bot import migrations
+from bot.durable import Engine, EngineClient, new_executor_id, register
+from bot.failures import BadSettings, BotFailure
+from bot.settings import Settings
+from bot.store import Store
+from bot.wiring import worker_parts
+
+log = structlog.get_logger()
+
+BEAT_EVERY_S = 2.0
+PRUNE_EVERY_S = 3600.0
+KEEP_SAMPLES_S = 7 * 86_400.0
+EVERYONE_S = -3600.0
+"""Silent for "longer than minus an hour": everyone, whatever small differences clocks have."""
+
+
+def run_worker(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; then stop at once and hand unfinished work back. Raises BadSettings."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _only_worker_on_sqlite(settings):
+        parts = worker_parts(settings)
+        _check_schema(settings)
+        executor_id = new_executor_id()
+        client = EngineClient(lambda: parts.store.engine)
+        register(parts.eyes, parts.hands, parts.voice)
+        engine = Engine(settings.database, executor_id, guards_at_once=settings.worker_guards)
+        stopping = _stop_on_signal()
+        parts.store.beat(executor_id, host=socket.gethostname())
+        if settings.on_sqlite:
+            # We hold the only worker's lock, so whoever else is on record is dead.
+            _take_over(parts.store, client, executor_id, dead_after_s=EVERYONE_S)
+        engine.start()
+        log.info(
+            "worker.started", executor=executor_id, database="sqlite" if settings.on_sqlite else "postgresql"
+        )
+        try:
+            _live(parts.store, client, executor_id, settings.worker_dead_after_s, stopping)
+        finally:
+            engine.stop()
+            client.hand_back((executor_id,))
+            parts.store.forget_executor(executor_id)
+            log.info("worker.stopped", executor=executor_id)
+
+
+def _check_schema(settings: Settings) -> None:
+    found, needed = migrations.current(settings.database), migrations.newest()
+    if found != needed:
+        raise BadSettings(
+            f"The database is at revision {found or 'none'}, this release needs {needed}. "
+            "Run `rollback-bot migrate` first."
+        )
+
+
+def _live(
+    store: Store, client: EngineClient, executor_id: str, dead_after_s: float, stopping: threading.Event
+) -> None:
+    next_prune_s = time.monotonic()
+    while not stopping.wait(BEAT_EVERY_S):
+        try:
+            store.beat(executor_id, host=socket.gethostname())
+            _take_over(store, client, executor_id, dead_after_s)
+            if time.monotonic() >= next_prune_s:
+                store.prune_samples(time.time() - KEEP_SAMPLES_S)
+                next_prune_s = time.monotonic() + PRUNE_EVERY_S
+        except BotFailure as failure:
+            log.warning("worker.heartbeat_failed", reason=failure.reason)
+
+
+def _take_over(store: Store, client: EngineClient, executor_id: str, dead_after_s: float) -> None:
+    dead = tuple(other for other in store.silent_executors(dead_after_s) if other != executor_id)
+    if not dead:
+        return
+    handed = client.hand_back(dead)
+    for other in dead:
+        store.forget_executor(other)
+    log.warning("worker.took_over", dead=dead, workflows=len(handed))
+
+
+def _stop_on_signal() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
+
+
+@contextmanager
+def _only_worker_on_sqlite(settings: Settings) -> Iterator[None]:
+    """SQLite means one worker; the lock is freed by the kernel even after SIGKILL, so it also proves that
+    every other executor on record is dead."""
+    if not settings.on_sqlite:
+        yield
+        return
+    path = Path(settings.data_dir) / "worker.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadSettings(
+                f"Another worker is already running on {settings.data_dir}. SQLite serves one worker; "
+                "stop it, or set DATABASE_URL to PostgreSQL for several."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
