@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bot.failures import BadSettings, CannotStore
+from bot.migrations import current, newest
 from bot.store_deploys import Delivery, DeployMemory, DeployStatus, HeardDeploy
 from bot.store_executors import ExecutorMemory
 from bot.store_incidents import Comment, IncidentMemory, PastState
@@ -26,3 +28,15 @@ __all__ = [
 class Store(DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory):
     """Every method is one transaction, blocks, and raises CannotStore; its docstring says whether it may be
     repeated. Safe to share between threads; after a fork each process opens its own connections."""
+
+    def check_schema(self) -> None:
+        """Raises BadSettings unless the tables are those of this release. May be repeated."""
+        try:
+            found = current(self.url.render_as_string(hide_password=False))
+        except CannotStore as failure:
+            raise BadSettings(failure.reason) from failure
+        if found != newest():
+            raise BadSettings(
+                f"The database's tables are of revision {found or 'none'}, this release needs {newest()}: "
+                "run `rollback-bot migrate` first."
+            )

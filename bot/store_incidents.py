@@ -190,6 +190,12 @@ class IncidentMemory(Database):
         with self.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
+    def count_rollbacks(self) -> int:
+        """For how many incidents a revert was pushed. May be repeated. Raises CannotStore."""
+        query = sa.select(sa.func.count()).where(incidents.c.pushed_at_s.is_not(None))
+        with self.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def note_comment(
         self, incident_id: str, repository: str, number: int, comment_id: str, url: str = ""
     ) -> None:
