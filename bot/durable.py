@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
 from dbos import _serialization as engine_serialization
-from dbos.error import DBOSException
+from dbos._error import DBOSException
 
 from bot.codec import decode, encode
 from bot.failures import FAILURES, BotFailure, CannotStore
