@@ -1,0 +1,223 @@
+"""Finds secrets by the name that stands before them: `DB_PASSWORD=…`, `"api_key": "…"`, `--token …`.
+
+The pattern engine only finds names with a separator behind them; whether the name means a secret and where its
+value ends is decided here, one candidate at a time, so that prose ("invalid token: unexpected end") stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+import re2
+
+from policies.redaction_random import looks_random
+
+Span = tuple[int, int]
+
+MAX_VALUE: Final = 8192
+"""Bytes; a longer value is cut here and its rest is judged by shape and randomness like any other text."""
+
+_NAME: Final = (
+    rb"[A-Za-z0-9_.$-]*(?i:pass|pwd|secret|token|key|cred|auth|bearer|jwt|cookie|session|csrf|xsrf|dsn|otp|salt"
+    rb"|pepper|hmac|sig|conn|webhook|pin)[A-Za-z0-9_.-]*"
+)
+_PAIR: Final = re2.compile(rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:)[ \t]*")
+_FLAG: Final = re2.compile(rb"(?:^|[\s\"'\[,])--?(" + _NAME + rb")(?:[\"']?,[ \t]*|[ \t]+)")
+_ELEMENT: Final = re2.compile(rb"<(" + _NAME + rb")(?:[ \t][^<>]*)?>([^<>\s][^<>]*)<")
+_NAMED_VALUE: Final = re2.compile(
+    rb"(?i:name|key|parameter)(?:\\*[\"'])?[ \t]*[:=][ \t]*(?:\\*[\"'])?(" + _NAME + rb")(?:\\*[\"'])?"
+    rb"[ \t]*,?[ \t]*(?:\\n|\n)?[ \t]*(?:\\*[\"'])?(?i:value|valueFrom|default)(?:\\*[\"'])?[ \t]*[:=][ \t]*"
+)
+_TUPLE: Final = re2.compile(rb"[(\[][ \t]*(?:\\*[\"'])(" + _NAME + rb")(?:\\*[\"'])[ \t]*,[ \t]*")
+_DEFAULT: Final = re2.compile(
+    rb"(?:env|getenv|get|config|fetch)\w*[.(]+[\"']("
+    + _NAME
+    + rb")[\"'][ \t]*,[ \t]*(?:default[ \t]*=[ \t]*)?"
+)
+
+
+class _Kind(Enum):
+    """How much a name says: a password can be any word, a token cannot, and a `key` is often only a key."""
+
+    PASSWORD = "password"  # noqa: S105
+    SECRET = "secret"  # noqa: S105
+    TOKEN = "token"  # noqa: S105
+    KEY = "key"
+
+
+_WORDS: Final = re.compile(rb"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_PASSWORDS: Final = frozenset(
+    b"password passwd passwort pwd pass passphrase passcode userpass userpassword dbpass dbpassword requirepass "
+    b"masterauth keypass storepass pgpassword".split()
+)
+_SECRETS: Final = frozenset(
+    b"secret secrets apikey secretkey privatekey accesskey accountkey signingkey encryptionkey masterkey authkey "
+    b"credential credentials creds jwtsecret clientsecret apisecret appsecret keyid dsn otp totp pepper pin".split()
+)
+_TOKENS: Final = frozenset(
+    b"token authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken bearer jwt "
+    b"auth authorization cookie cookies sessionid session sig signature hmac salt xauthtoken connectionstring "
+    b"webhook webhookurl".split()
+)
+_KEY_OF: Final = frozenset(
+    b"api access secret private signing encryption encrypt crypt crypto master account shared auth session app "
+    b"application license licence service storage deploy ssh webhook admin client consumer subscription integration "
+    b"write ingest ingestion hash cookie fernet jwt hmac aes rsa server user read project management anon role "
+    b"intake insert rest publishable".split()
+)
+# What a name ends with when it tells of a secret without being one.
+_ABOUT: Final = frozenset(
+    b"count counts type types url uri file files path paths name names length len size ttl expires expiry expired "
+    b"expiration expire exp in at timeout endpoint header headers field fields param params policy reset enabled "
+    b"disabled required limit limits usage used status valid validator validators hasher hashers hint age version "
+    b"format prefix suffix algorithm alg method methods provider providers backend backends class module source "
+    b"scope scopes mode rotation manager store service controller handler error errors exception failed domain "
+    b"samesite secure httponly arn ref cache middleware plugin event events index column pattern rate max min "
+    b"budget total per bytes seconds ms days hours engine serializer kind cost left remaining host port user "
+    b"username email id ids verified changed updated created required mapping map set list table pair pairs "
+    b"space group groups server servers dir directory location date time log level state".split()
+)
+_TELLING_ID: Final = frozenset((b"secret", b"session", b"sessionid", b"accesskey"))
+
+
+def _kind(name: bytes) -> _Kind | None:
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words:
+        return None
+    last = words[-1]
+    if last.isdigit() and len(words) > 1:
+        words.pop()
+        last = words[-1]
+    if last == b"id" and len(words) > 1:
+        if words[-2] == b"key" and len(words) > 2:
+            return _Kind.SECRET if words[-3] == b"access" else None
+        return _Kind.TOKEN if words[-2] in _TELLING_ID else None
+    if last in _ABOUT:
+        return None
+    if last == b"key" or last == b"keys":
+        return _Kind.SECRET if len(words) > 1 and words[-2] in _KEY_OF else _Kind.KEY
+    if last in (b"string", b"str") and len(words) > 1 and words[-2] in (b"connection", b"conn"):
+        return _Kind.SECRET
+    kinds = {_kind_of(word) for word in words[-3:]} | {_kind_of(b"".join(words[-2:]))}
+    return next((kind for kind in _Kind if kind in kinds), None)
+
+
+def _kind_of(word: bytes) -> _Kind | None:
+    if word in _PASSWORDS or (word.endswith((b"password", b"passwd")) and len(word) > 7):
+        return _Kind.PASSWORD
+    if word in _SECRETS:
+        return _Kind.SECRET
+    return _Kind.TOKEN if word in _TOKENS else None
+
+
+# --- where a value ends ---------------------------------------------------------------------------
+
+_OPEN: Final = re.compile(rb"(?:Some\(|new \w{1,40}\(|&)?[bBuUrRfF]{0,2}(\\{0,8}(?:\"\"\"|'''|[\"'`]))")
+# A delimiter ends an unquoted value only where structure follows: passwords contain commas and brackets.
+_END: Final = re.compile(
+    rb"\s|\\+[nrt](?=[^A-Za-z0-9]|[A-Z]|$)|</|&amp;"
+    rb"|\\*[\"'`]+(?=[\s,;:)}\]&|<>.\\]|$)"
+    rb"|[,;&|](?=\s|$|[\"']?[A-Za-z_][\w.\[\]-]{0,60}[\"']?\s?[=:])"
+    rb"|[)}\]>]+(?=[\s,;:\"')}\]|\\.]|$)"
+)
+_NOTHING: Final = re.compile(
+    rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|\*+|x{3,}|\.{2,}(?:\xe2\x80\xa6)?"
+    rb"|-+|[\[(<{]*(?:redacted|filtered|masked|hidden|removed|omitted|protected|sensitive|secret)[^\s]*"
+    rb"|<[\w .:'/-]+>?|\$\{?[\w.:-]+\}?|\$\(.*|%\(?[\w]+\)?s?|%[\w]+%|\{\{.*|\$\{\{.*|\{[\w.]*\}|[({\[]+|0|)[,;.)}\]]*"
+)
+_CODE: Final = re.compile(rb"(?:await |new |not |lambda)?[A-Za-z_]\w*(?:(?:\.|::|->)\w+)*(?:[(\[]|$)")
+_FRAME: Final = re.compile(rb"\s*(?:\S+ +\| +)?File \"[^\"\n]{1,400}\", line \d+")
+_WORDLIKE: Final = re.compile(rb"[A-Za-z]{1,24}[.,:;!?)\]]*")
+
+
+def _quoted(data: bytes, opening: re.Match[bytes], limit: int) -> Span:
+    quote, start = opening.group(1), opening.end()
+    at = data.find(quote, start, limit)
+    while at != -1:
+        before = at
+        while before > start and data[before - 1 : before] == b"\\":
+            before -= 1
+        if (at - before) % 2 == 0:
+            return start, at
+        at = data.find(quote, at + 1, limit)
+    line_end = data.find(b"\n", start, limit)
+    return start, line_end if line_end != -1 else limit
+
+
+def _value(data: bytes, at: int) -> tuple[int, int, bool]:
+    limit = min(len(data), at + MAX_VALUE)
+    opening = _OPEN.match(data, at, limit)
+    if opening:
+        start, end = _quoted(data, opening, limit)
+        return start, end, True
+    found = _END.search(data, at, limit)
+    return at, found.start() if found else limit, False
+
+
+def _in_code(data: bytes, at: int) -> bool:
+    """Whether the line is source that a Python traceback quotes: the line above it names file and line."""
+    start = data.rfind(b"\n", max(0, at - 500), at)
+    if start <= 0:
+        return False
+    above = data.rfind(b"\n", max(0, start - 600), start) + 1
+    return bool(_FRAME.match(data, above, start))
+
+
+def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bool]) -> bool:
+    kind = _kind(data[name[0] : name[1]])
+    start, end, quoted = value
+    text = data[start:end]
+    if kind is None or _NOTHING.fullmatch(text):
+        return False
+    if kind is _Kind.KEY:
+        return looks_random(text, relaxed=True)
+    if quoted:
+        return kind is _Kind.PASSWORD or len(text) >= 6 or not text.isdigit()
+    if text.isdigit() and kind is not _Kind.PASSWORD:
+        return len(text) >= 12
+    if _CODE.fullmatch(text) and (b"." in text or _in_code(data, start)):
+        return False
+    if _CODE.match(text) and text.rstrip(b",;").endswith((b")", b"]", b"(", b"[")) and b"(" in text + b"[":
+        return False
+    if not _WORDLIKE.fullmatch(text):
+        return kind is not _Kind.TOKEN or len(text) >= 6
+    if separator == b":":
+        return kind is _Kind.PASSWORD and _structural(data, name[0]) and not _prose_follows(data, end)
+    return kind is not _Kind.TOKEN or len(text) >= 16
+
+
+def _structural(data: bytes, at: int) -> bool:
+    """Whether the name begins a line or an entry of a mapping, as in YAML, and not a clause of a sentence."""
+    before = data[max(0, data.rfind(b"\n", 0, at) + 1, at - 200) : at].rstrip(b" \t\"'\\")
+    return not before or before[-1:] in b"{,[(-|&?;"
+
+
+def _prose_follows(data: bytes, at: int) -> bool:
+    rest = data[at : at + 80].split(b"\n", 1)[0].lstrip(b",;.")
+    return bool(rest.strip()) and not rest.strip().startswith((b"#", b"}", b")", b"]", b'"', b"'"))
+
+
+def pairs(data: bytes) -> Iterator[Span]:
+    """Spans of values whose name says that they are secret. Linear in `data`."""
+    for pattern, separator in (
+        (_PAIR, None),
+        (_FLAG, b"="),
+        (_NAMED_VALUE, b"="),
+        (_TUPLE, b"="),
+        (_DEFAULT, b"="),
+    ):
+        at = 0
+        while found := pattern.search(data, at):
+            name = found.span(1)
+            value = _value(data, found.end())
+            if _secret(data, name, separator or found.group(2), value):
+                yield value[0], value[1]
+                at = max(found.end(), value[1])
+            else:
+                at = found.end()
+    for found in _ELEMENT.finditer(data):
+        if _kind(found.group(1)) not in (None, _Kind.KEY) and not _NOTHING.fullmatch(found.group(2)):
+            yield found.span(2)

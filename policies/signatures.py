@@ -1,0 +1,304 @@
+"""The table of known causes: how each reads in a log, what to do, and whether a revert helps.
+
+From the runbook of the incident this project comes from, widened by what the programs themselves print. Order is
+precedence: the first signature that fits a line names it, so the special stands above the general.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from policies.facts import RevertHelps
+
+YES, NO, MAYBE = RevertHelps.YES, RevertHelps.NO, RevertHelps.MAYBE
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One cause. `certain`: the words alone tell that something is broken; otherwise a line that is only an
+    information or a warning does not count."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    advice: str
+    revert_helps: RevertHelps
+    certain: bool = True
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+
+
+_DATABASE_PORTS: Final = r"(?:5432|5433|6432|3306|33060|1433|1521|27017|26257|9042)"
+
+SIGNATURES: Final = (
+    Signature(
+        "db_tls",
+        _any(
+            r"\b3159\b.{0,40}insecure transport",
+            r"insecure transport are prohibited",
+            r"require_secure_transport\s*=\s*ON",
+            r"no pg_hba\.conf entry for .{0,200}(?:no encryption|SSL off)",
+            r"pg_hba\.conf rejects connection for .{0,200}(?:no encryption|SSL off)",
+            r"server (?:does not support SSL|requires? (?:SSL|encrypt))",
+            r"SSL (?:connection )?is required",
+            r"root certificate file .{0,200} does not exist",
+        ),
+        "The database accepts only TLS connections: give the client the CA bundle and switch TLS on.",
+        MAYBE,
+    ),
+    Signature(
+        "db_login",
+        _any(
+            r"password authentication failed for user",
+            r"Access denied for user '[^']*'@",
+            r"role \"[^\"]{1,80}\" does not exist",
+            r"no pg_hba\.conf entry for",
+            r"Login failed for user '",
+            r"ORA-01017",
+            r"(?:Mongo\w*Error|MongoServerError|OperationFailure).{0,80}(?:bad auth|Authentication failed)",
+            r"fe_sendauth: no password supplied",
+            r"(?:SASL|SCRAM)[\w-]*: .{0,60}password must be a string",
+            r"WRONGPASS |NOAUTH Authentication required",
+        ),
+        "The database refused the login: check the user and its password in the secret, and that it was rotated.",
+        NO,
+    ),
+    Signature(
+        "db_down",
+        _any(
+            r"could not translate host name",
+            r"remaining connection slots are reserved",
+            r"(?:sorry, )?too many (?:clients already|connections)",
+            r"the database system is (?:starting up|shutting down|in recovery mode)",
+            r"could not connect to server: ",
+            r"connection to server at .{1,200} failed: (?!FATAL|\s*fe_sendauth)",
+            r"Can't connect to (?:local )?(?:MySQL|MariaDB|server)",
+            r"Lost connection to MySQL server",
+            r"MySQL server has gone away",
+            r"\(2003, |\(2002, |\(2005, \"?Unknown",
+            r"Unknown (?:MySQL )?server host",
+            rf"ECONNREFUSED [^\s]*:{_DATABASE_PORTS}\b",
+            rf"Connection to [^\s]+:{_DATABASE_PORTS} refused",
+            rf"dial tcp [^\s]*:{_DATABASE_PORTS}: (?:connect: connection refused|i/o timeout)",
+            rf":{_DATABASE_PORTS}\b.{{0,80}}[Cc]onnection refused",
+            rf"[Cc]onnection refused.{{0,80}}:{_DATABASE_PORTS}\b",
+            rf"(?:getaddrinfo|lookup)\b.{{0,120}}(?:rds\.amazonaws\.com|postgres|mysql|mariadb|mongo|database|\bdb\b)",
+            r"Communications link failure",
+            r"MongoServerSelectionError|ServerSelectionTimeoutError|MongoNetworkError",
+            r"(?:PG::ConnectionBad|Mysql2::Error::ConnectionError|ActiveRecord::ConnectionNotEstablished)",
+            r"Sequelize(?:ConnectionRefused|HostNotFound|ConnectionTimedOut)Error",
+            r"HikariPool-\d+ - (?:Connection is not available|Exception during pool initialization)",
+            r"\bP1001\b.{0,80}reach database server",
+        ),
+        "The database cannot be reached or is full: look at RDS, security groups and connection limits, and hold.",
+        NO,
+    ),
+    Signature(
+        "migration",
+        _any(
+            r"NodeNotFoundError",
+            r"Conflicting migrations detected",
+            r"Migrations are pending",
+            r"ActiveRecord::PendingMigrationError",
+            r"InconsistentMigrationHistory",
+            r"CircularDependencyError",
+            r"(?:Can't locate revision identified by|Multiple head revisions are present|Target database is not up to date)",
+            r"FlywayValidateException|Validate failed: Migrations have failed validation|Migration checksum mismatch",
+            r"Found more than one migration with version",
+            r"LiquibaseException|liquibase\.exception\.",
+            r"\bP30(?:05|06|09|18)\b",
+            r"You have \d+ unapplied migration\(s\)",
+            r"Dirty database version \d+",
+        ),
+        "The migrations do not fit the database: hold if this diff has migrations that ran, else merge or apply them.",
+        YES,
+    ),
+    Signature(
+        "missing_env",
+        _any(
+            r"The SECRET_KEY setting must not be empty",
+            r"Set the \w+ environment variable",
+            r"Could not resolve placeholder '[^']+'",
+            r"\bKeyError: '[A-Z][A-Z0-9_]{2,}'",
+            r"KeyError\b.{0,40}key not found: \"[A-Z][A-Z0-9_]{2,}\"",
+            r"key not found: \"[A-Z][A-Z0-9_]{2,}\"",
+            r"\b[A-Z][A-Z0-9_]{2,} not found\. Declare it as envvar or define a default value",
+            r"(?i:(?:missing|required|undefined|unset)\b.{0,40}\benv(?:ironment)?\b.{0,20}\bvar)",
+            r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\b(?:is|are|was|were)? ?(?:not (?:set|defined|found|provided)|missing|required|undefined|unset|empty))",
+            r"\b[A-Z][A-Z0-9_]{3,}\b (?:is|was) (?:not set|missing|undefined|required|not defined)",
+            r"unbound variable|parameter not set|parameter null or not set",
+            r"EnvironmentVariableError|MissingEnvVarError|EnvVarError",
+        ),
+        "An environment variable is missing: add it in all three places (secret, workflow, code) before relanding.",
+        YES,
+    ),
+    Signature(
+        "missing_module",
+        _any(
+            r"ModuleNotFoundError: No module named",
+            r"ImportError: (?:No module named|cannot import name|lib[\w.+-]+\.so|Couldn't import Django)",
+            r"Error loading \w+ (?:or \w+ )?module",
+            r"Cannot find (?:module|package) '",
+            r"ERR_MODULE_NOT_FOUND",
+            r"(?:java\.lang\.)?(?:ClassNotFoundException|NoClassDefFoundError)\b",
+            r"Could not find or load main class",
+            r"cannot load such file -- ",
+            r"Bundler::GemNotFound|Could not find .{1,80} in (?:any of the sources|locally installed gems)",
+            r"error while loading shared libraries",
+            r"Class [\"'][\w\\]+[\"'] not found",
+            r"Failed to open stream: No such file or directory in .{0,120}autoload",
+        ),
+        "A dependency is missing from the image: add it to the requirements and rebuild.",
+        YES,
+    ),
+    Signature(
+        "port_in_use",
+        _any(
+            r"Connection in use: \(",
+            r"EADDRINUSE",
+            r"[Aa]ddress already in use",
+            r"java\.net\.BindException",
+            r"Port \d{1,5} (?:is already in use|was already in use|is in use)",
+            r"[Pp]ort is already allocated",
+        ),
+        "The port is taken, usually by the old container: stop it and start again.",
+        NO,
+    ),
+    Signature(
+        "out_of_memory",
+        _any(
+            r"OutOfMemoryError",
+            r"JavaScript heap out of memory",
+            r"Container killed due to memory usage",
+            r"OOMKilled",
+            r"[Oo]ut of memory: Kill",
+            r"(?:Worker|Process).{0,60}was sent SIGKILL! Perhaps out of memory",
+            r"^MemoryError\b",
+            r"\bMemoryError$",
+            r"fatal error: (?:runtime: )?out of memory",
+            r"Cannot allocate memory",
+            r"Allowed memory size of \d+ bytes exhausted",
+            r"NoMemoryError",
+            r"oom-kill:",
+        ),
+        "The process ran out of memory: raise the memory limit, or look for what grew in this diff.",
+        MAYBE,
+    ),
+    Signature(
+        "architecture",
+        _any(
+            r"[Ee]xec format error",
+            r"does not match the (?:detected host|specified) platform",
+            r"no matching manifest for linux/",
+            r"image Manifest does not contain descriptor matching platform",
+            r"cannot execute binary file",
+        ),
+        "The image was built for another processor architecture: build it for the one that runs it.",
+        YES,
+    ),
+    Signature(
+        "image_pull_access",
+        _any(
+            r"ResourceInitializationError: unable to pull secrets",
+            r"CannotPullContainerError.{0,400}(?:AccessDenied|not authorized|denied|i/o timeout|no basic auth|dial tcp"
+            r"|context deadline|request canceled|403|toomanyrequests|rate limit)",
+            r"(?:pull access denied|no basic auth credentials|toomanyrequests:)",
+            r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}(?:denied|unauthorized|timeout|403)",
+            r"unable to retrieve ecr registry auth",
+        ),
+        "The image or a secret could not be pulled for want of rights or network: check ECR, the task role, the route.",
+        NO,
+    ),
+    Signature(
+        "image_pull",
+        _any(
+            r"CannotPullContainerError",
+            r"manifest (?:for \S+ not found|unknown)",
+            r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff|InvalidImageName)",
+        ),
+        "The image could not be pulled: check that the tag was pushed to the registry.",
+        YES,
+    ),
+    Signature(
+        "disk_full",
+        _any(r"[Nn]o space left on device", r"\bENOSPC\b", r"[Dd]isk quota exceeded"),
+        "The disk is full: prune images and logs on the host.",
+        NO,
+    ),
+    Signature(
+        "host_check",
+        _any(
+            r"Invalid HTTP_HOST header",
+            r"\bDisallowedHost\b",
+            r"Blocked hosts?: ",
+            r"ActionDispatch::HostAuthorization",
+        ),
+        "The application refuses the Host header of the health check: add the health-check host to the allowed ones.",
+        MAYBE,
+    ),
+    Signature(
+        "permission",
+        _any(
+            r"exec: \"?[^\s\"]+\"?: permission denied",
+            r"exec [^\s:]+: permission denied",
+            r"(?:entrypoint|start|run|boot|cmd)[\w.-]*: [Pp]ermission denied",
+            r"sh: \d+: [^\s:]+: Permission denied",
+        ),
+        "The start script may not be executed (exit code 126): restore its executable bit.",
+        YES,
+    ),
+    Signature(
+        "permission",
+        _any(
+            r"PermissionError: \[Errno 13\]",
+            r"\bEACCES\b",
+            r"AccessDeniedException: /",
+            r"[Pp]ermission denied(?!.{0,40}publickey)",
+        ),
+        "A file or port may not be used by the container's user: check owner, mode and mounts.",
+        MAYBE,
+        certain=False,
+    ),
+    Signature(
+        "syntax",
+        _any(
+            r"^\s*SyntaxError: ",
+            r"\b(?:IndentationError|TabError): ",
+            r"\bSyntaxError: ",
+            r"syntax error, unexpected",
+            r"PHP Parse error:",
+            r"[Ss]yntax error near unexpected token",
+            r"sh: \d+: Syntax error:",
+        ),
+        "The code does not parse: add a boot check to CI.",
+        YES,
+    ),
+    Signature(
+        "django_setting",
+        _any(r"ImproperlyConfigured\b", r"settings are not configured", r"SystemCheckError: "),
+        "A Django setting is missing or wrong in the image: set it before relanding.",
+        YES,
+    ),
+)
+
+WRAPPERS: Final = _any(
+    r"Worker failed to boot",
+    r"HaltServer",
+    r"Shutting down: Master|Reason: (?:Worker|App) failed",
+    r"App failed to load",
+    r"Worker \(pid:\d+\) (?:exited with code [1-9]|was sent SIG)",
+    r"Worker exiting|Booting worker with pid",
+    r"Application (?:run failed|startup failed)|APPLICATION FAILED TO START",
+    r"npm (?:ERR!|error)|ELIFECYCLE|error Command failed",
+    r"exited with code [1-9]|exit(?:ed)? (?:status|code)[ :]+[1-9]|terminated with exit code [1-9]",
+    r"Main process exited|Failed with result|giving up|Exiting with error|unloading application",
+)
+"""Lines that say that something failed and not what; the cause stands above them."""
+
+WRAPPER_ADVICE: Final = (
+    "The server only says that the application did not start: its own error is not in this log."
+)
+UNKNOWN_ADVICE: Final = "Cause unknown: revert first, confirm the recovery, then analyse."
