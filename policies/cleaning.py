@@ -64,6 +64,11 @@ def plain(text: str) -> str:
     return _SURROGATE.sub("\ufffd", _INVISIBLE.sub("", text))
 
 
+def has_terminal_codes(text: str) -> bool:
+    """Whether `plain` would drop or change more than line ends."""
+    return bool(_INVISIBLE.search(text))
+
+
 def clean(
     raw: bytes | str,
     extra: tuple[str, ...] = (),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import re2
 
+from policies.redaction_pairs import is_secret_name as _is_secret_name
 from policies.redaction_pairs import pairs
 from policies.redaction_places import places
 from policies.redaction_random import random_tokens
@@ -55,7 +56,12 @@ def redact(text: str, extra: tuple[str, ...] = ()) -> Redacted:
     `extra` are RE2 patterns; with groups, the groups are removed, else the whole match. A pattern that RE2 does
     not take raises `re2.error`: configuration is checked when it is read.
     """
-    data = text.encode("utf-8", "surrogateescape" if text.isascii() else "replace")
+    data, count = redact_bytes(text.encode("utf-8", "surrogatepass"), extra)
+    return Redacted(data.decode("utf-8", "surrogatepass") if count else text, count)
+
+
+def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
+    """The same for bytes of any encoding: what is not a secret comes back byte for byte."""
     spans = [found.span() for found in _SHAPE.finditer(data)]
     spans += places(data)
     spans += pairs(data)
@@ -66,9 +72,13 @@ def redact(text: str, extra: tuple[str, ...] = ()) -> Redacted:
             spans += [span for span in groups if span[0] != -1] or [found.span()]
     spans = [(start, end) for start, end in spans if end > start and data[start:end] != _MARK]
     if not spans:
-        return Redacted(text, 0)
-    spans += _echoes(data, spans)
-    return _replace(data, spans)
+        return data, 0
+    return _replace(data, spans + _echoes(data, spans))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value under this name is secret whatever it looks like."""
+    return _is_secret_name(name.encode("utf-8", "replace"))
 
 
 def _echoes(data: bytes, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -84,7 +94,7 @@ def _echoes(data: bytes, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def _replace(data: bytes, spans: list[tuple[int, int]]) -> Redacted:
+def _replace(data: bytes, spans: list[tuple[int, int]]) -> tuple[bytes, int]:
     parts: list[bytes] = []
     at = count = 0
     for start, end in sorted(spans):
@@ -96,4 +106,4 @@ def _replace(data: bytes, spans: list[tuple[int, int]]) -> Redacted:
             count += 1
         at = end
     parts.append(data[at:])
-    return Redacted(b"".join(parts).decode("utf-8", "replace"), count)
+    return b"".join(parts), count

@@ -105,6 +105,11 @@ def _kind(name: bytes) -> _Kind | None:
     return next((kind for kind in _Kind if kind in kinds), None)
 
 
+def is_secret_name(name: bytes) -> bool:
+    """Whether whatever stands under `name` is a secret (`db_password`, `apiKey`; not `token_count`, `key`)."""
+    return _kind(name) not in (None, _Kind.KEY)
+
+
 def _kind_of(word: bytes) -> _Kind | None:
     if word in _PASSWORDS or (word.endswith((b"password", b"passwd")) and len(word) > 7):
         return _Kind.PASSWORD
@@ -160,8 +165,8 @@ def _value(data: bytes, at: int) -> tuple[int, int, bool]:
 def _in_code(data: bytes, at: int) -> bool:
     """Whether the line is source that a Python traceback quotes: the line above it names file and line."""
     start = data.rfind(b"\n", max(0, at - 500), at)
-    if start <= 0:
-        return False
+    if start <= 0 or data[start + 1 : start + 5].strip():
+        return False  # the exception's own message stands at the margin
     above = data.rfind(b"\n", max(0, start - 600), start) + 1
     return bool(_FRAME.match(data, above, start))
 

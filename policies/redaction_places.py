@@ -109,7 +109,7 @@ def _block_end(data: bytes, at: int) -> int:
     here = inline.end() if inline else at
     closing = _FINISH.match(data, here) if data[here : here + 1] == b"-" else None
     if closing:
-        return closing.end()
+        return int(closing.end())
     line_end = data.find(b"\n", here)
     if line_end == -1 or data[here:line_end].strip(b" \t\r\"',\\+"):
         return here
@@ -120,7 +120,7 @@ def _block_end(data: bytes, at: int) -> int:
         stop = len(data) if stop == -1 else stop
         closing = _FINISH.search(data, start, stop)
         if closing:
-            return closing.end()
+            return int(closing.end())
         if start >= len(data) or stop - start > 400 or not _BODY_LINE.fullmatch(data, start, stop):
             break
         end = stop
