@@ -103,6 +103,7 @@ class Hands:
         if deploy.source == "deployment_status":
             deployed = self._pull_requests.deployed_sha(deploy.repository, deploy.environment)
         return Rails(
+            read_at_s=now_s,
             switches=self._memory.switches(deploy.service, plan.branch, now_s),
             rollbacks_last_hour=self._memory.rollbacks_since(deploy.service, now_s - HOUR_S),
             rollbacks_last_day=self._memory.rollbacks_since(deploy.service, now_s - DAY_S),

@@ -6,10 +6,9 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from policies.eligibility import may_roll_back
-
 from bot.failures import BotFailure
 from bot.ports import World
+from policies.eligibility import may_roll_back
 from policies.facts import (
     Action,
     Baseline,
@@ -46,6 +45,7 @@ async def respond(
     evidence = await world.capture(deploy, plan, latest)
     incident = await world.record(replace(incident, evidence=evidence), "Evidence captured.")
 
+    waited = False
     while True:
         incident = await _decide(incident, plan, order, world)
         decision = incident.decision
@@ -55,18 +55,15 @@ async def respond(
         if decision and decision.action is Action.OBSERVE:
             return await _end(incident, IncidentState.CLOSED, decision.reason, plan, world)
         recovery, order = await world.recovered_or_order(incident, plan)
-        if order is None and recovery is None and incident.state is IncidentState.HELD:
-            incident = await _ask(incident, plan, world)
-            recovery, order = await world.recovered_or_order(incident, plan)
         if order is not None and order.verb == CANCEL:
             return await _end(incident, IncidentState.CLOSED, f"Cancelled by {order.actor}.", plan, world)
         if order is None and recovery is not None:
             reason = f"The service recovered without a rollback. {recovery.verdict.reason}"
             incident = replace(incident, recovery=recovery)
             return await _end(incident, IncidentState.CLOSED, reason, plan, world)
-        if order is None:
-            reason = f"Nobody answered in time, so nothing was done. {incident.reason}"
-            return await _end(incident, IncidentState.HELD, reason, plan, world)
+        if order is None and (waited or incident.state is IncidentState.ASKED):
+            return await _end(incident, IncidentState.HELD, _unanswered(incident), plan, world)
+        waited = waited or order is None  # still failing: decide once more, which may now ask
 
 
 async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
@@ -136,7 +133,6 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
             incident, decision=Decision(Action.HOLD, reason), state=IncidentState.HELD, reason=reason
         )
         return await world.record(held, f"Held: {reason}")
-    last = incident.timeline[-1].at_s
     decision = may_roll_back(
         incident_id=incident.id,
         deploy=incident.deploy,
@@ -147,7 +143,7 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
         evidence=incident.evidence,
         rails=rails,
         person=order,
-        now_s=last,
+        now_s=rails.read_at_s,
     )
     state = IncidentState.ASKED if decision.action is Action.ASK else IncidentState.HELD
     if decision.order:
@@ -159,21 +155,9 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
         "reason": decision.reason,
     }
     if state is IncidentState.ASKED:
-        changes["asked_until_s"] = last + plan.rollback.decide_within_s
+        changes["asked_until_s"] = rails.read_at_s + plan.rollback.decide_within_s
     what = f"Decided: {decision.action.value}."
     return await world.record(replace(incident, **changes), what, stamp="decided_at_s")
-
-
-async def _ask(incident: Incident, plan: Plan, world: World) -> Incident:
-    """After holding on a live outage for `decide_within`: cause unknown, so ask a person."""
-    asked = replace(
-        incident,
-        state=IncidentState.ASKED,
-        asked_until_s=incident.timeline[-1].at_s + 2 * plan.rollback.decide_within_s,
-    )
-    asked = await world.record(asked, "Still failing: asked for a decision.")
-    await world.tell(asked, plan)
-    return asked
 
 
 async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan, world: World) -> str:
@@ -181,6 +165,12 @@ async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan
     ended = await world.record(ended, f"Ended: {state.value}.", stamp="closed_at_s")
     await world.tell(ended, plan)
     return await world.close(incident.deploy, plan, incident.recovery or incident.watched, reason)
+
+
+def _unanswered(incident: Incident) -> str:
+    if incident.state is IncidentState.ASKED:
+        return f"Nobody answered in time, so nothing was done. {incident.reason}"
+    return incident.reason
 
 
 def _wants_pull_request(reverted: Reverted, plan: Plan) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,6 +24,8 @@ from policies.facts import (
     HealthSample,
     Incident,
     IncidentState,
+    ProbeSample,
+    TargetSample,
     Watched,
 )
 from policies.health import is_recovered, judge_health
@@ -138,11 +140,12 @@ class Eyes:
     async def look(self, plan: Plan, t_s: float) -> HealthSample:
         """One poll: the probe and the target groups side by side. What could not be read is missing and
         said in `error`; it is never counted against the deploy."""
-        probe = self._probe.probe(plan.url) if plan.url else None
-        targets = self._target_health.read(plan) if plan.target_groups else None
-        answers = await asyncio.gather(
-            *(c for c in (probe, targets) if c is not None), return_exceptions=True
-        )
+        looks: list[Awaitable[ProbeSample | tuple[TargetSample, ...]]] = []
+        if plan.url:
+            looks.append(self._probe.probe(plan.url))
+        if plan.target_groups:
+            looks.append(self._target_health.read(plan))
+        answers = await asyncio.gather(*looks, return_exceptions=True)
         sample = HealthSample(t_s=t_s)
         errors = []
         for answer in answers:

@@ -260,6 +260,7 @@ class Switch:
 class Rails:
     """Facts that bound automatic action, read again right before acting."""
 
+    read_at_s: float = 0.0
     switches: tuple[Switch, ...] = ()
     rollbacks_last_hour: int = 0
     rollbacks_last_day: int = 0
