@@ -63,8 +63,8 @@ class DeployMemory(Database):
             with self.transaction() as own:
                 return self.accept_delivery(delivery, own)
         values = {k: plain(v) if isinstance(v, str) else v for k, v in delivery._asdict().items()}
-        done = connection.execute(self.insert(deliveries).values(values).on_conflict_do_nothing())
-        return bool(done.rowcount == 1)
+        insert = self.insert(deliveries).values(values).on_conflict_do_nothing()
+        return connection.execute(insert.returning(deliveries.c.id)).first() is not None
 
     def delivery(self, delivery_id: str) -> Delivery | None:
         """The delivery of that id, if it became work. May be repeated."""

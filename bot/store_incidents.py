@@ -50,6 +50,7 @@ class IncidentMemory(Database):
             "repository": incident.deploy.repository,
             "environment": incident.deploy.environment,
             "service": incident.deploy.service,
+            "deploy_id": incident.deploy.id,
             "sha": incident.deploy.sha,
             "state": str(incident.state),
             "reason": plain(incident.reason),
@@ -68,9 +69,9 @@ class IncidentMemory(Database):
             stored = connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=incidents.primary_key, set_=changed, where=may_change
-                )
-            ).rowcount
-            if not stored:
+                ).returning(incidents.c.id)
+            ).first()
+            if stored is None:
                 return False
             self._remember_state(connection, incident, _when(incident) if at_s is None else at_s)
         return True
@@ -144,7 +145,7 @@ class IncidentMemory(Database):
         query = (
             sa.select(incidents)
             .where(incidents.c.repository == repository, incidents.c.environment == environment)
-            .where(incidents.c.document[("deploy", "id")].as_string() == deploy_id)
+            .where(incidents.c.deploy_id == deploy_id)
             .order_by(incidents.c.opened_at_s.desc())
             .limit(1)
         )

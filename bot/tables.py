@@ -86,6 +86,7 @@ incidents = Table(
     Column("repository", Text, nullable=False),
     Column("environment", Text, nullable=False),
     Column("service", Text, nullable=False),
+    Column("deploy_id", Text, nullable=False),
     Column("sha", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),

@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("repository", sa.Text(), nullable=False),
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
+        sa.Column("deploy_id", sa.Text(), nullable=False),
         sa.Column("sha", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
