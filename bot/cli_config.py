@@ -17,7 +17,6 @@ from bot.config_model import RepositoryFile, ServerFile
 from bot.failures import BadConfiguration
 from bot.github_failures import asking_github
 from bot.settings import Settings
-from bot.wiring import github_access, server_file
 
 PANEL = "Tools"
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -72,6 +71,8 @@ def explain(
     settings = Settings.load()
     data = _read(file) if file else _from_github(settings, repo or "")
     own = read_config(data, RepositoryFile, str(file or CONFIG_PATH)) if data is not None else None
+    from bot.wiring import server_file  # every adapter is imported by it
+
     resolved = resolve(server_file(settings), own, environment)
     if as_json:
         values = {key: {"value": v.value, "origin": v.origin} for key, v in sorted(resolved.values.items())}
@@ -101,6 +102,8 @@ def _read(file: Path) -> bytes:
 
 def _from_github(settings: Settings, repository: str) -> bytes | None:
     from github import UnknownObjectException  # GitHub is reached by this one command only
+
+    from bot.wiring import github_access
 
     with asking_github(f"read {CONFIG_PATH} of {repository}"):
         repo = github_access(settings).for_repository(repository)

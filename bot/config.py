@@ -122,6 +122,22 @@ def triggers(resolved: Resolved, deploy: Deploy) -> bool:
     return True
 
 
+def environment_of(
+    server: ServerFile | None, repository: RepositoryFile | None, deploy: Deploy
+) -> str | None:
+    """The environment that `deploy` went to: its own, or (a workflow run names none) the one whose trigger is
+    that workflow, preferring the one of the deployed branch. None if no environment, or no single one, is."""
+    if deploy.environment:
+        return deploy.environment
+    names = {name for file in (server, repository) if file for name in (file.environments or {})}
+    found = [
+        one for one in (resolve(server, repository, name) for name in sorted(names)) if triggers(one, deploy)
+    ]
+    of_branch = [one for one in found if one.get("branch") == deploy.branch]
+    chosen = of_branch or found
+    return chosen[0].environment if len(chosen) == 1 else None
+
+
 def plan_of(
     resolved: Resolved,
     deploy: Deploy,
@@ -151,6 +167,7 @@ def plan_of(
     return Plan(
         mode=mode,
         branch=get("branch") or default_branch,
+        environment=resolved.environment,
         url=url,
         target_groups=groups,
         runtime=Runtime(
@@ -191,6 +208,8 @@ def plan_of(
 
 
 def _why_ignored(resolved: Resolved, deploy: Deploy, url: str | None, groups: tuple[str, ...]) -> str | None:
+    if not resolved.environment:
+        return f"No environment in {CONFIG_PATH} has the trigger {{workflow_run: {deploy.workflow}}}."
     if not triggers(resolved, deploy):
         return (
             f"Heard by {deploy.source}, but {resolved.environment} is guarded by "
@@ -198,7 +217,7 @@ def _why_ignored(resolved: Resolved, deploy: Deploy, url: str | None, groups: tu
         )
     if not url and not groups:
         return (
-            f"Nothing to watch: {deploy.environment} has neither `url` nor `target_groups` in {CONFIG_PATH}, "
+            f"Nothing to watch: {resolved.environment} has no `url` and no `target_groups` in {CONFIG_PATH}, "
             "and the deployment carries no URL."
         )
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.failures import BotFailure
 from bot.ports import World
 from bot.rollback import respond
@@ -18,6 +20,7 @@ async def guard(deploy: Deploy, world: World) -> str:
         plan = await world.plan(deploy)
     except BotFailure as failure:
         return await world.close(deploy, None, None, f"Not guarded: {failure.reason}")
+    deploy = replace(deploy, environment=plan.environment or deploy.environment)
     if plan.ignored:
         return await world.close(deploy, plan, None, plan.ignored)
     if incident_id := await world.reverted_by_us(deploy, plan):

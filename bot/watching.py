@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from bot.config import CONFIG_PATH, plan_of, resolve
+from bot.config import CONFIG_PATH, environment_of, plan_of, resolve
 from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
 from bot.failures import BadConfiguration, BotFailure, CannotReadHealth, CannotReadRepository
@@ -115,8 +115,9 @@ class Eyes:
             own = read_config(data, RepositoryFile, CONFIG_PATH) if data is not None else None
         except BadConfiguration as bad:
             problem = bad.reason
+        environment = environment_of(self._server_file, own, deploy) or ""
         plan = plan_of(
-            resolve(self._server_file, own, deploy.environment),
+            resolve(self._server_file, own, environment),
             deploy,
             default_branch=about.default_branch,
             private=about.private,

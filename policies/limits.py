@@ -78,6 +78,8 @@ class Plan:
 
     mode: Mode
     branch: str
+    environment: str = ""
+    """The environment that was deployed; an event that names none (a workflow run) is told by its trigger."""
     url: str | None = None
     target_groups: tuple[str, ...] = ()
     runtime: Runtime = Runtime()
