@@ -1,0 +1,172 @@
+"""Is it this deploy? Gates that keep a sick service from being blamed on a change that did not make it sick.
+
+Each gate is a pure function that answers with a `Verdict` whose status is a `Gate`. The first one is Yelp's
+idea: bad after, and not bad before. The shares come from docs/judgement.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from policies.badness import badness_before, balancer_badness, is_blind, probe_badness
+from policies.facts import Baseline, HealthSample, Verdict
+from policies.health import PROBE_AGAINST_BALANCER, Budget, missing_lately, opening, step
+from policies.limits import HealthLimits
+
+
+class Gate(StrEnum):
+    """What a gate says: go on, do not act by yourself, ask a person, or not asked (a person ordered)."""
+
+    PASS = "pass"  # noqa: S105 - a gate's answer
+    HOLD = "hold"
+    ASK = "ask"
+    SKIPPED = "skipped"
+
+
+JUST_BEFORE_S = 60.0
+"""A service that mostly failed in the last minute before a deploy was failing before it."""
+JUST_BEFORE_SHARE = 0.6
+FEWEST_JUST_BEFORE = 3
+SIBLINGS_WINDOW_S = 120.0
+LATEST_SIBLINGS = 3
+LATEST_POLLS = 6
+
+
+def attribution(
+    baseline: Baseline,
+    after: Sequence[HealthSample],
+    limits: HealthLimits,
+    *,
+    started_t_s: float | None = None,
+    verdict: Verdict | None = None,
+) -> tuple[Verdict, ...]:
+    """All four gates, in the order in which their reasons are told. `after` is the (tail of the) watch,
+    `verdict` what the health rule said of it."""
+    budget = opening(baseline.samples, limits)
+    for sample in after:
+        budget = step(budget, sample, limits)
+    return (
+        missing_data(budget, limits),
+        probe_against_balancer(after, limits, verdict),
+        healthy_before(baseline, budget, limits, started_t_s=started_t_s),
+        siblings(after, limits),
+    )
+
+
+def healthy_before(
+    baseline: Baseline, budget: Budget, limits: HealthLimits, *, started_t_s: float | None = None
+) -> Verdict:
+    """Was it healthy before? `number` is the share of badness over the `baseline_window_s` before the deploy.
+
+    `started_t_s` (seconds, negative): when the deploy began. Polls after that may already show the new
+    version, so where there are earlier ones only those count. Without any poll it is not called healthy; then
+    only what the new version itself did (a crash, a good spell that ended) speaks for acting."""
+    limit = limits.baseline_bad_share
+    end_s, seen = _seen_before(baseline, limits, started_t_s)
+    if not seen:
+        unknown = "nothing is known of its health before this deploy"
+        if budget.crash:
+            return Verdict(Gate.PASS, f"{unknown}, but its container crashed since", "baseline", None, limit)
+        if budget.once_good:
+            return Verdict(
+                Gate.PASS, f"{unknown}, but it was good for a while since", "baseline", None, limit
+            )
+        return Verdict(_on_unknown(limits), unknown, "baseline", None, limit)
+    told = f"{len(seen)} poll{'s' if len(seen) > 1 else ''}"
+    if baseline.source:
+        told += f", {baseline.source}"
+    share = sum(bad for _, bad in seen) / len(seen)
+    if share >= limit:
+        reason = f"it was already {_percent(share)} bad before this deploy (limit {_percent(limit)}; {told})"
+        return Verdict(Gate.HOLD, reason, "baseline", round(share, 4), limit)
+    last = [bad for t_s, bad in seen if t_s >= end_s - JUST_BEFORE_S - limits.interval_s]
+    just = sum(last) / len(last) if last else 0.0
+    if len(last) >= FEWEST_JUST_BEFORE and just >= JUST_BEFORE_SHARE:
+        reason = (
+            f"it was already {_percent(just)} bad in the minute before this deploy "
+            f"(limit {_percent(JUST_BEFORE_SHARE)}; {told})"
+        )
+        return Verdict(Gate.HOLD, reason, "baseline", round(just, 4), JUST_BEFORE_SHARE)
+    reason = f"it was healthy before ({_percent(share)} bad; {told})"
+    return Verdict(Gate.PASS, reason, "baseline", round(share, 4), limit)
+
+
+def siblings(after: Sequence[HealthSample], limits: HealthLimits) -> Verdict:
+    """Are the other services sick too? `number` is the mean share of bad siblings, over the last two minutes
+    or over the latest readings, whichever is worse: siblings are polled less often than the deploy."""
+    limit = limits.siblings_bad_share
+    known = [(s.t_s, s.siblings_bad) for s in after if s.siblings_bad is not None]
+    if not known:
+        return Verdict(Gate.PASS, "nothing is known of its siblings", "siblings", None, limit)
+    recent = [bad for t_s, bad in known if t_s > after[-1].t_s - SIBLINGS_WINDOW_S]
+    latest = [bad for _, bad in known[-LATEST_SIBLINGS:]]
+    share = max(sum(part) / len(part) for part in (recent, latest) if part)
+    if share >= limit:
+        reason = f"{_percent(share)} of its siblings are bad too (limit {_percent(limit)}), as in an outage"
+        return Verdict(Gate.HOLD, reason, "siblings", round(share, 4), limit)
+    reason = f"its siblings are healthy ({_percent(share)} bad)"
+    return Verdict(Gate.PASS, reason, "siblings", round(share, 4), limit)
+
+
+def probe_against_balancer(
+    after: Sequence[HealthSample], limits: HealthLimits, verdict: Verdict | None = None
+) -> Verdict:
+    """Does the site answer while the load balancer calls its targets unhealthy? `number` of polls."""
+    both = [
+        (balancer, site)
+        for sample in after[-LATEST_POLLS:]
+        if not is_blind(sample)
+        and (site := probe_badness(sample.probe)) is not None
+        and (balancer := balancer_badness(sample.targets)) is not None
+    ]
+    against = sum(1 for balancer, site in both if balancer > 0.5 and site <= limits.allowed_badness)
+    by_rule = verdict is not None and verdict.rule == PROBE_AGAINST_BALANCER
+    # Users' own requests failing (CloudWatch) settle it against a probe that still sees a cached page.
+    users = any(s.traffic and s.traffic.rate_5xx > limits.rate_5xx_scale for s in after[-LATEST_POLLS:])
+    if by_rule or (against * 2 > len(both) and not users):
+        reason = (
+            "the site answers while the load balancer calls its targets unhealthy "
+            f"({against} of the last {len(both)} polls), so look at the health check"
+        )
+        return Verdict(Gate.HOLD, reason, "probe_against_balancer", against, len(both) / 2)
+    return Verdict(
+        Gate.PASS, "probe and load balancer agree", "probe_against_balancer", against, len(both) / 2
+    )
+
+
+def missing_data(budget: Budget, limits: HealthLimits) -> Verdict:
+    """Could we mostly look? `number` is the share of the latest polls that could not."""
+    missing = missing_lately(budget)
+    looked = budget.lately.bit_count()
+    polls = max(1, min(budget.polls, budget.lately.bit_length()))
+    if missing is not None:
+        return Verdict(_on_unknown(limits), missing, "missing_data", round(1 - looked / polls, 4), 0.5)
+    return Verdict(
+        Gate.PASS, "the latest polls could look", "missing_data", round(1 - looked / polls, 4), 0.5
+    )
+
+
+def _seen_before(
+    baseline: Baseline, limits: HealthLimits, started_t_s: float | None
+) -> tuple[float, list[tuple[float, float]]]:
+    """The end of the time before, and (t_s, badness) of the polls in it that could look."""
+    known = [
+        (sample.t_s, bad)
+        for sample in baseline.samples
+        if sample.t_s < 0.0 and (bad := badness_before(sample, limits)) is not None
+    ]
+    ends = [0.0] if started_t_s is None else [min(0.0, started_t_s + limits.interval_s), 0.0]
+    for end_s in ends:
+        seen = [(t_s, bad) for t_s, bad in known if end_s - limits.baseline_window_s <= t_s <= end_s]
+        if seen:
+            return end_s, seen
+    return 0.0, []
+
+
+def _on_unknown(limits: HealthLimits) -> Gate:
+    return Gate.ASK if limits.on_unknown == "ask" else Gate.HOLD
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
