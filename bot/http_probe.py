@@ -1,0 +1,223 @@
+"""Asks the site over HTTP as a user would, from a place that must not be talked into asking anything else."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from bot.failures import CannotReadHealth
+from policies.facts import ProbeSample
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+TIMEOUT_S: Final = 5.0
+"""Of one whole probe: a page that takes longer is broken for whoever waits for it."""
+REDIRECTS: Final = 3
+ADDRESSES: Final = 3
+BODY_BYTES: Final = 65_536
+"""Read to notice an answer that breaks off; more would only be traffic."""
+FAILED_4XX: Final = frozenset({408})
+TOO_MANY_REQUESTS: Final = 429
+
+# Metadata of EC2 over IPv6; over IPv4 it is link-local and refused as such.
+_METADATA: Final = ipaddress.ip_address("fd00:ec2::254")
+_OURS: Final = frozenset(
+    {
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.EADDRNOTAVAIL,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EACCES,
+        errno.EPERM,
+    }
+)
+"""No route, or no sockets left: our own trouble, which says nothing about the site."""
+
+
+class HttpxProbe:
+    """Fills `ports.HttpProbe`. One instance serves all guards; it keeps no connections between probes.
+
+    `allow`: networks that may be reached although they are loopback or link-local (PROBE_ALLOW)."""
+
+    def __init__(self, allow: Sequence[Network] = (), *, timeout_s: float = TIMEOUT_S) -> None:
+        self._allow = tuple(allow)
+        self._timeout_s = timeout_s
+        self._tls = ssl.create_default_context()
+
+    async def probe(self, url: str) -> ProbeSample:
+        """GET `url` once, following redirects on the same host. May be called again at will.
+
+        2xx, 3xx and most 4xx are good: a page that asks for a login was still served, and
+        `policies.badness` counts 403, 404 and 410 as failed where the same URL was open before the deploy.
+        5xx, 408, a refused, broken or slow connection and bad TLS are failed probes. 429 says only that we
+        ask too often. Raises CannotReadHealth for that, for DNS, no route, and forbidden addresses."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._follow(httpx.URL(url))
+        except TimeoutError:
+            return _failed(f"no answer within {self._timeout_s:g} s")
+        except httpx.InvalidURL as error:
+            raise CannotReadHealth(f"The probe's URL cannot be used ({error}): correct `url`.") from None
+
+    async def _follow(self, url: httpx.URL) -> ProbeSample:
+        host = url.host
+        for _ in range(REDIRECTS + 1):
+            response = await self._get(url)
+            if isinstance(response, ProbeSample):
+                return response
+            status, location = response
+            target = _join(url, location) if location else None
+            # Another host is another service: that this one sent us there is all it has to do with it.
+            if target is None or target.host != host:
+                return _judged(status)
+            url = target
+        return _failed(f"more than {REDIRECTS} redirects")
+
+    async def _get(self, url: httpx.URL) -> tuple[int, str | None] | ProbeSample:
+        """The status and, for a redirect, where to; or the failed probe."""
+        if url.scheme not in ("http", "https") or not url.host:
+            raise CannotReadHealth("The probe's URL is not an http(s) address: correct `url`.")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        addresses = await self._resolve(url.host, port)
+        answer: tuple[int, str | None] | ProbeSample = _failed("nothing answered")
+        for address in addresses[:ADDRESSES]:
+            try:
+                return await self._ask(url, address)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                answer = _failed(_why(error))  # as a browser would, try the next address
+            except httpx.HTTPError as error:
+                return _failed(_why(error))
+        return answer
+
+    async def _ask(self, url: httpx.URL, address: Address) -> tuple[int, str | None]:
+        """Ask the very address that was checked, so that a second look-up cannot lead elsewhere."""
+        host = url.netloc.decode("ascii")
+        headers = {
+            "Host": host,
+            "User-Agent": "rollback-bot health probe",
+            "Accept": "*/*",
+            "Cache-Control": "no-cache",
+        }
+        pinned = url.copy_with(host=str(address), username=None, password=None, fragment=None)
+        extensions = {"sni_hostname": url.host} if url.scheme == "https" else {}
+        async with httpx.AsyncClient(
+            verify=self._tls,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=self._timeout_s,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        ) as client:
+            request = client.build_request("GET", pinned, headers=headers, extensions=extensions)
+            response = await client.send(request, stream=True)
+            try:
+                read = 0
+                async for chunk in response.aiter_raw():
+                    read += len(chunk)
+                    if read >= BODY_BYTES:
+                        break
+            finally:
+                await response.aclose()
+        return response.status_code, response.headers.get("location") if response.is_redirect else None
+
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        """The host's addresses, each of them checked. Raises CannotReadHealth."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError, OSError) as error:
+            raise CannotReadHealth(
+                f"The name {host} of the probe's URL cannot be resolved here ({error}): check DNS and `url`."
+            ) from None
+        addresses = list(
+            dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
+        )
+        for address in addresses:
+            if not self._may_reach(address):
+                raise CannotReadHealth(
+                    f"The probe's URL leads to {address}, a loopback, link-local or reserved address, which "
+                    "probes may not reach. Add its network to PROBE_ALLOW if that is meant."
+                )
+        if not addresses:
+            raise CannotReadHealth(f"The name {host} of the probe's URL has no address: check DNS and `url`.")
+        return addresses
+
+    def _may_reach(self, address: Address) -> bool:
+        plain = _unwrapped(address)
+        if any(plain.version == network.version and plain in network for network in self._allow):
+            return True
+        return not (
+            plain.is_loopback
+            or plain.is_link_local
+            or plain.is_unspecified
+            or plain.is_multicast
+            or (plain.is_reserved and plain.version == 4)
+            or plain == _METADATA
+        )
+
+
+def _unwrapped(address: Address) -> Address:
+    """IPv4 in its IPv6 disguises (mapped, 6to4, NAT64): what a packet to it would reach."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in ipaddress.ip_network("64:ff9b::/96") or (int(address) >> 32 == 0 and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _judged(status: int) -> ProbeSample:
+    if status == TOO_MANY_REQUESTS:
+        raise CannotReadHealth("The site answered our probe with 429 (too many requests): probe less often.")
+    if status >= 500 or status in FAILED_4XX:
+        return _failed(f"HTTP {status}", status)
+    return ProbeSample(ok=1, failed=0, status=status)
+
+
+def _failed(detail: str, status: int | None = None) -> ProbeSample:
+    return ProbeSample(ok=0, failed=1, status=status, detail=detail)
+
+
+def _join(url: httpx.URL, location: str) -> httpx.URL | None:
+    try:
+        target = url.join(location)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    # A redirect is the site's text: only its host, port, path and query count.
+    return target if urlsplit(str(target)).scheme in ("http", "https") else None
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """Words for a failed probe. Raises CannotReadHealth if the reason is our own network or machine."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"TLS: {cause.verify_message or cause.reason}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason or cause}"
+        if isinstance(cause, OSError) and cause.errno in _OURS:
+            raise CannotReadHealth(
+                f"The probe could not leave this machine ({cause.strerror}): check the network."
+            ) from None
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    return f"the answer broke off ({type(error).__name__})"
