@@ -294,6 +294,8 @@ class RollbackOrder:
     ordered_by: str
     reason: str
     good_tree_of: str | None = None
+    method: str = "push"
+    """`push`, or `pull_request` where the configuration wants a person to merge it."""
 
 
 class Action(StrEnum):
@@ -326,7 +328,10 @@ class RevertOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reverted:
-    """What came of a revert: on the branch, on `proposed_branch` for a pull request, or nowhere and why."""
+    """What came of a revert: on the branch, on `proposed_branch` for a pull request, or nowhere and why.
+
+    `commits` are the commits that take the change back, oldest first: those made now (the last is `revert_sha`),
+    or those found to have done it before. `conflicts` are paths."""
 
     outcome: RevertOutcome
     reason: str
