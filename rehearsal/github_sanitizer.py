@@ -7,14 +7,91 @@ import re
 from html.parser import HTMLParser
 
 ALLOWED = frozenset(
-    ["h1", "h2", "h3", "h4", "h5", "h6", "br", "b", "i", "strong", "em", "a", "pre", "code", "img", "tt", "div", "ins", "del", "sup", "sub", "p", "ol", "ul", "table", "thead", "tbody", "tfoot", "blockquote", "dl", "dt", "dd", "kbd", "q", "samp", "var", "hr", "ruby", "rt", "rp", "li", "tr", "td", "th", "s", "strike", "summary", "details", "caption", "figure", "figcaption", "abbr", "bdo", "cite", "dfn", "mark", "small", "span", "time", "wbr", "input"]
+    [
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "br",
+        "b",
+        "i",
+        "strong",
+        "em",
+        "a",
+        "pre",
+        "code",
+        "img",
+        "tt",
+        "div",
+        "ins",
+        "del",
+        "sup",
+        "sub",
+        "p",
+        "ol",
+        "ul",
+        "table",
+        "thead",
+        "tbody",
+        "tfoot",
+        "blockquote",
+        "dl",
+        "dt",
+        "dd",
+        "kbd",
+        "q",
+        "samp",
+        "var",
+        "hr",
+        "ruby",
+        "rt",
+        "rp",
+        "li",
+        "tr",
+        "td",
+        "th",
+        "s",
+        "strike",
+        "summary",
+        "details",
+        "caption",
+        "figure",
+        "figcaption",
+        "abbr",
+        "bdo",
+        "cite",
+        "dfn",
+        "mark",
+        "small",
+        "span",
+        "time",
+        "wbr",
+        "input",
+    ]
 )
 VOID = frozenset({"br", "hr", "img", "wbr", "input"})
 SILENT = frozenset(
     {"script", "style", "iframe", "object", "embed", "template", "noscript", "title", "textarea"}
 )
 ATTRIBUTES = frozenset(
-    ["align", "alt", "border", "colspan", "rowspan", "height", "width", "title", "open", "start", "type", "checked", "disabled", "valign"]
+    [
+        "align",
+        "alt",
+        "border",
+        "colspan",
+        "rowspan",
+        "height",
+        "width",
+        "title",
+        "open",
+        "start",
+        "type",
+        "checked",
+        "disabled",
+        "valign",
+    ]
 )
 SAFE_ADDRESS = re.compile(r"(?:https?:|mailto:|/(?!/)|#|[^:]*$)", re.IGNORECASE)
 
