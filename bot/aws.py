@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 import boto3
@@ -78,20 +79,21 @@ class AwsClients:
 
     Endpoints and credentials come from boto3's own conventions (`AWS_ENDPOINT_URL[_<SERVICE>]`, the
     credential chain). botocore retries in its adaptive mode: only calls safe to repeat belong here.
+    `external_ids` gives the external id by role ARN, where a role asks for one.
     """
 
     def __init__(
         self,
         region: str | None = None,
         *,
-        external_id: str | None = None,
+        external_ids: Mapping[str, str] | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
         attempts: int = ATTEMPTS,
     ) -> None:
         # boto3 itself reads AWS_DEFAULT_REGION only; AWS_REGION is what every other SDK and container sets.
         self._region = region or os.environ.get("AWS_REGION") or None
-        self._external_id = external_id
+        self._external_ids = dict(external_ids or {})
         self._config = Config(
             connect_timeout=connect_timeout_s,
             read_timeout=read_timeout_s,
@@ -129,8 +131,8 @@ class AwsClients:
             source.set_config_variable("region", self._region)
         source.set_default_client_config(self._config)
         extra = {"RoleSessionName": "rollback-bot"}
-        if self._external_id:
-            extra["ExternalId"] = self._external_id
+        if role_arn in self._external_ids:
+            extra["ExternalId"] = self._external_ids[role_arn]
         credentials = source.get_credentials()
         if credentials is None:
             raise NoCredentialsError

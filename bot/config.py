@@ -202,7 +202,6 @@ def plan_of(
         config_from=CONFIG_PATH if file_found and problem is None else "built-in defaults",
         aws_role_arn=aws.role_arn if aws else None,
         aws_region=aws.region if aws else None,
-        aws_external_id=aws.external_id if aws else None,
         tenancy=(server.tenancy if server and server.tenancy else "single"),
     )
 

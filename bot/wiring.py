@@ -69,13 +69,18 @@ def git_identity(settings: Settings, access: GitHubAccess) -> CommitIdentity:
     return CommitIdentity(settings.git_author_name or name, settings.git_author_email or email)
 
 
+def _external_ids(file: ServerFile | None) -> dict[str, str]:
+    accesses = (file.aws or {}).values() if file else ()
+    return {one.role_arn: one.external_id for one in accesses if one.role_arn and one.external_id}
+
+
 def worker_parts(settings: Settings) -> Worker:
     """Everything a worker needs, connected to nothing yet. Raises BadConfiguration, BadSettings."""
     own_file = server_file(settings)
     store = Store(settings.database)
     access = github_access(settings)
     pull_requests = GitHubPullRequests(access)
-    aws = AwsClients(region=settings.aws_region)
+    aws = AwsClients(region=settings.aws_region, external_ids=_external_ids(own_file))
     repository = GitRepositories(
         settings.data_dir,
         settings.github_server_url,

@@ -101,6 +101,5 @@ class Plan:
     config_from: str = "built-in defaults"
     aws_role_arn: str | None = None
     aws_region: str | None = None
-    aws_external_id: str | None = None
     tenancy: str = "single"
     """`tagged`: only target groups whose tag `rollback-bot` names the repository may be read."""
