@@ -1,4 +1,4 @@
-"""Asks a docker host over SSM what its container did: `docker ps -a`, `docker inspect`, `docker logs --tail N`."""
+"""Asks a docker host over SSM what its container did: `docker ps -a`, `inspect`, `logs --tail N`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ContainerReport:
 def script(mark: str, container: str, lines: str) -> list[str]:
     """The shell lines that look and do not touch; `container` and `lines` are placed as they stand.
 
-    POSIX sh. Braces of docker's templates are put together by the shell: SSM takes a double brace for its own.
+    POSIX sh. The shell puts the braces of docker's templates together: SSM takes a double one for its own.
     """
     template = "|".join("{{" + field + "}}" for field in _FIELDS).replace("{{", "$L").replace("}}", "$R")
     return [
@@ -94,7 +94,8 @@ def script(mark: str, container: str, lines: str) -> list[str]:
         'echo "$M inspect"',
         f'$T docker inspect --format "{template}" "$C" 2>&1 | head -c {INSPECT_BYTES}',
         'echo; echo "$M logs"',
-        f'{{ $T docker logs --tail {lines} "$C" 2>&1; S=$?; echo; echo "$M logs-ended $S"; }} | tail -c {LOG_BYTES}',
+        f'{{ $T docker logs --tail {lines} "$C" 2>&1; S=$?; echo; echo "$M logs-ended $S"; }}'
+        f" | tail -c {LOG_BYTES}",
         "fi",
         "exit 0",
     ]
@@ -104,7 +105,7 @@ def own_document() -> dict[str, Any]:
     """The content of an SSM document that can do this and nothing else, for least privilege."""
     return {
         "schemaVersion": "2.2",
-        "description": "Reads docker ps, inspect and logs of one container for rollback-bot. Changes nothing.",
+        "description": "rollback-bot reads docker ps, inspect and logs of one container; changes nothing.",
         "parameters": {
             "Mark": {"type": "String", "allowedPattern": "^@@[a-z0-9-]{8,40}$"},
             "Container": {"type": "String", "allowedPattern": f"^{_CONTAINER.pattern}$"},
@@ -132,7 +133,7 @@ def read_container(
     """
     if not _CONTAINER.fullmatch(container):
         raise CannotCapture(
-            f"{container!r} is not a container name (letters, digits, `_`, `.`, `-`): correct `runtime.container`."
+            f"{container!r} is not a container name (letters, digits and `_.-`): correct `runtime.container`."
         )
     mark = f"@@rollback-{secrets.token_hex(8)}"
     count = str(min(MAX_LOG_LINES, max(1, lines)))
@@ -275,7 +276,7 @@ def _inspected(text: str) -> ContainerReport | None:
 
 
 def _log(text: str, code: int | None) -> tuple[str, tuple[str, ...], bool]:
-    """The log without the line that was cut at its head, notes on what went wrong, whether it has no container."""
+    """The log without a line cut at its head, notes on what went wrong, whether there is no container."""
     notes: list[str] = []
     missing = False
     if code is not None and code != 0:

@@ -1,4 +1,4 @@
-"""Turns what docker on a host reported into a look: is the host all right, did the container die, with what code."""
+"""Turns what docker on a host reported into a look: is the host all right, did the container die, how."""
 
 from __future__ import annotations
 

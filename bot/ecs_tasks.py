@@ -1,4 +1,4 @@
-"""Looks at an ECS service: its events, its stopped tasks with the reason, and the CloudWatch log of the one that died."""
+"""Looks at an ECS service: its events, its stopped tasks with the reason, the log of the one that died."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SERVICE: Final = re.compile(r"(?:arn:aws[\w-]*:ecs:[\w-]*:\d*:service/)?([\w-]{
 
 
 def look_at_service(aws: AwsClients, plan: Plan, until_s: float) -> Look:
-    """Look at the plan's `cluster/service`. Blocks for a few calls; only reads. Never raises CannotCapture."""
+    """Look at the plan's `cluster/service`. Blocks for a few calls; only reads. Raises no BotFailure."""
     named = plan.runtime.ecs_service or ""
     found = _SERVICE.fullmatch(named)
     if not found:
@@ -93,7 +93,7 @@ def _service(ecs: Any, cluster: str, service: str) -> tuple[LayerStatus, str, tu
     running, desired = int(facts.get("runningCount", 0)), int(facts.get("desiredCount", 0))
     pending = int(facts.get("pendingCount", 0))
     rollouts = [
-        f"deployment {one.get('status')}: {one.get('rolloutState')} {one.get('rolloutStateReason', '')}".strip()
+        " ".join(str(one.get(key) or "") for key in ("status", "rolloutState", "rolloutStateReason")).strip()
         for one in facts.get("deployments", [])
         if one.get("rolloutState")
     ]
@@ -170,11 +170,13 @@ def _sentence(task: Json, container: Json, stopped: int) -> str:
 
 
 def _task_line(task: Json) -> str:
-    codes = ", ".join(
-        f"{one.get('name')} {'exited (' + str(one['exitCode']) + ')' if one.get('exitCode') is not None else one.get('lastStatus', '')}"
-        for one in task.get("containers", [])
-    )
+    codes = ", ".join(f"{one.get('name')} {_ended(one)}" for one in task.get("containers", []))
     return f"task {_id(task)}: {codes} {task.get('stoppedReason', '')}".rstrip()
+
+
+def _ended(container: Json) -> str:
+    code = container.get("exitCode")
+    return str(container.get("lastStatus", "")).lower() if code is None else f"exited ({code})"
 
 
 def _id(task: Json) -> str:

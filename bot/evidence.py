@@ -1,4 +1,4 @@
-"""Captures what broke before the redeploy destroys it: load balancer, host, container, in that order, cleaned."""
+"""Captures what broke before the redeploy destroys it: load balancer, host, container, cleaned."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _hosts(sample: HealthSample) -> tuple[list[str], list[str]]:
         notes.append("No target is known, so there is no host to look at.")
     elif not hosts:
         notes.append(
-            "The targets are addresses and not instances, which SSM cannot reach: set `runtime.ecs_service`."
+            "The targets are addresses, not instances, so SSM cannot reach them: set `runtime.ecs_service`."
         )
     elif len(hosts) > MAX_HOSTS:
         notes.append(f"{MAX_HOSTS} of {len(hosts)} hosts were looked at.")
@@ -207,7 +207,7 @@ def _telling(look: Look) -> tuple[bool, bool, bool]:
 
 
 def _diagnosis(look: Look | None, log: str, extra: Sequence[str]) -> Diagnosis | None:
-    """The cause: what docker or ECS says for certain before what the log says, and that before a mere hint."""
+    """The cause: what docker or ECS says for certain before what the log says, and that before a hint."""
     if look is None:
         return None
     said = diagnose(clean("\n".join(look.says), tuple(extra)).text) if look.says else None

@@ -1,4 +1,4 @@
-"""What one look at one place (a host, an ECS service, a log group) brought, raw; the evidence cleans and merges it."""
+"""What one look at one place (a host, an ECS service, a log group) brought, raw and not yet cleaned."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def is_instance(target: str) -> bool:
 
 
 class HostShell:
-    """SSM Run Command in one account and region. The scripts it is given only read, so a call may be repeated."""
+    """SSM Run Command in one account and region. Its scripts only read, so a call may be repeated."""
 
     def __init__(self, aws: AwsClients, plan: Plan) -> None:
         self._aws = aws
@@ -51,7 +51,7 @@ class HostShell:
 
     @property
     def takes_scripts(self) -> bool:
-        """Whether the document is AWS's general one; an own document brings its script and takes parameters."""
+        """Whether the document is AWS's general one; an own document has its script and takes parameters."""
         return self._document == RUN_SHELL_SCRIPT
 
     def run(self, instance: str, parameters: dict[str, list[str]], *, until_s: float) -> Printed:
@@ -89,8 +89,8 @@ class HostShell:
                 raise CannotCapture(self._not_managed(ssm, instance)) from error
             if code_of(error) in ("InvalidDocument", "InvalidDocumentVersion"):
                 raise CannotCapture(
-                    f"There is no SSM document {self._document} in this account and region: create it or correct"
-                    " `ssm_document`."
+                    f"There is no SSM document {self._document} in this account and region: create it, or"
+                    " correct `ssm_document`."
                 ) from error
             raise CannotCapture(why(error, "ssm:SendCommand")) from error
         return str(answer["Command"]["CommandId"])
@@ -108,7 +108,9 @@ class HostShell:
             ping, seen = known[0].get("PingStatus", "unknown"), known[0].get("LastPingDateTime")
             since = f", last seen {seen:%Y-%m-%d %H:%M} UTC" if hasattr(seen, "strftime") else ""
             return f"The SSM agent of {instance} is offline ({ping}{since}): the host may be down."
-        return f"SSM does not know {instance}: the instance is gone or stopped, or its agent or instance profile is missing."
+        return (
+            f"SSM does not know {instance}: it is gone or stopped, or lacks the agent or an instance profile."
+        )
 
     def _wait(self, ssm: Any, instance: str, command: str, until_s: float) -> Printed:
         pause_s, state = FIRST_PAUSE_S, "Pending"
@@ -134,12 +136,18 @@ class HostShell:
 
 def _too_late(instance: str, state: str) -> str:
     if state == "InvocationDoesNotExist":
-        return f"SSM took the command for {instance} and then did not know it (InvocationDoesNotExist) until time was up."
+        return (
+            f"SSM took the command for {instance} and then did not know it (InvocationDoesNotExist) in time."
+        )
     if state == "throttled":
         return f"AWS throttled ssm:GetCommandInvocation for {instance} until time was up."
     if state in ("Pending", "Delayed"):
-        return f"The SSM agent of {instance} did not pick the command up in time ({state}): it is offline or busy."
-    return f"The command on {instance} was still running when time was up ({state}): the host is slow or docker hangs."
+        return (
+            f"The SSM agent of {instance} did not take the command in time ({state}): it is offline or busy."
+        )
+    return (
+        f"The command on {instance} still ran when time was up ({state}): the host is slow or docker hangs."
+    )
 
 
 def _printed(instance: str, answer: dict[str, Any]) -> Printed:

@@ -48,7 +48,7 @@ def read_stream(logs: Any, group: str, stream: str, lines: int) -> list[tuple[in
 
 
 def read_group(logs: Any, group: str, lines: int, until_s: float) -> tuple[list[tuple[int, str]], list[str]]:
-    """The last `lines` events over the group's newest streams, and the names of those. Raises CannotCapture."""
+    """The last `lines` events of the group's newest streams, and the names of those. Raises CannotCapture."""
     if not _GROUP.fullmatch(group):
         raise CannotCapture(f"{group!r} is not the name of a log group: correct `runtime.log_group`.")
     try:

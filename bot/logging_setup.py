@@ -1,4 +1,4 @@
-"""Sets logging up: JSON or console, and nothing is logged, by us or by a library, that was not redacted first."""
+"""Sets logging up: JSON or console; nothing is logged, by us or by a library, before it was redacted."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _RedactedRecord(logging.LogRecord):
 
 
 def configure_logging(json: bool | None = None, level: int | str = logging.INFO) -> None:
-    """Log to standard error, as JSON lines or for the eye (None: for the eye on a terminal). May be called again.
+    """Log to standard error, as JSON or for the eye (None: for the eye on a terminal). May be called again.
 
     Uncaught exceptions of the main thread and of others are logged the same way."""
     as_json = not sys.stderr.isatty() if json is None else json
