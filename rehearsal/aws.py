@@ -29,7 +29,7 @@ class CannotStartAws(Exception):
 
 
 class Aws:
-    """moto in a process of its own, so that its long import is off everyone's path; `wait` until it answers."""
+    """moto in a process of its own, so that its import delays nobody; `wait` until it answers."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The process that plays AWS: moto's wire protocol on loopback, with real health, real commands, real metrics.
+"""The process that plays AWS: moto's wire protocol on loopback, with real health, commands and metrics.
 
 Started by `rehearsal.aws`; reads its specification as JSON from standard input, writes one JSON line when it
 answers, and ends with SIGTERM.

@@ -1,4 +1,4 @@
-"""moto's Systems Manager with an agent behind it: commands really run, in a shell of the instance, and take time."""
+"""moto's Systems Manager with an agent behind it: commands really run in a shell, and take time."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _iso(at_s: float) -> str:
-    return (
-        datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _agent: Agent | None = None

@@ -1,4 +1,4 @@
-"""Starts the bot as its users do, from the lines of the Procfile, and keeps its processes and logs in hand."""
+"""Starts the bot as its users do, from the lines of the Procfile, and keeps processes and logs in hand."""
 
 from __future__ import annotations
 

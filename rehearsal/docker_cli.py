@@ -1,7 +1,7 @@
 """The `docker` command of the rehearsal's machine: containers are real processes, images are folders.
 
-What differs from docker: no namespaces. A container's port mapping is given to its process as HOST and PORT, and
-paths below its working folder are translated. Everything a person or a bot reads is in docker's own form.
+What differs from docker: no namespaces. A container's port mapping is given to its process as HOST and PORT,
+and paths below its working folder are translated. Everything a person or a bot reads is in docker's own form.
 """
 
 from __future__ import annotations
@@ -155,8 +155,9 @@ class Docker:
             state = self.store.read(container["Id"])["State"]
             if state["Error"]:
                 raise DockerError(
-                    "docker: Error response from daemon: failed to create task for container: failed to create "
-                    f"shim task: OCI runtime create failed: unable to start container process: {state['Error']}",
+                    "docker: Error response from daemon: failed to create task for container: failed to "
+                    "create shim task: OCI runtime create failed: unable to start container process: "
+                    f"{state['Error']}",
                     127,
                 )
             if state["StartedAt"] != before:
@@ -296,8 +297,8 @@ class Docker:
             if container["State"]["Running"]:
                 if not asked.force:
                     raise DockerError(
-                        f'Error response from daemon: cannot remove container "{container["Name"]}": container '
-                        "is running: stop the container before removing or force remove"
+                        f'Error response from daemon: cannot remove container "{container["Name"]}": '
+                        "container is running: stop the container before removing or force remove"
                     )
                 self._signal(container, signal.SIGKILL, 5.0)
             with self.store.locked():

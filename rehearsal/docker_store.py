@@ -1,6 +1,6 @@
 """Images and containers of the machine as folders and JSON files, in the form `docker inspect` prints.
 
-Standard library only: the `docker` command of the rehearsal starts in a fresh, isolated interpreter each time.
+Standard library only: the `docker` command of the rehearsal starts in a fresh, isolated interpreter.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Store:
                 return image
         raise DockerError(
             f"Unable to find image '{self.full_tag(name)}' locally\n"
-            f"docker: Error response from daemon: pull access denied for {name.partition(':')[0]}, repository "
-            "does not exist or may require 'docker login'",
+            f"docker: Error response from daemon: pull access denied for {name.partition(':')[0]}, "
+            "repository does not exist or may require 'docker login'",
             125,
         )
 
@@ -160,8 +160,8 @@ class Store:
         for other in self.containers():
             if other["Name"] == f"/{name}":
                 raise DockerError(
-                    f'docker: Error response from daemon: Conflict. The container name "/{name}" is already in '
-                    f'use by container "{other["Id"]}". You have to remove (or rename) that container to be '
+                    f'docker: Error response from daemon: Conflict. The container name "/{name}" is already '
+                    f'in use by container "{other["Id"]}". You have to remove (or rename) that container to be '
                     "able to reuse that name.",
                     125,
                 )

@@ -1,4 +1,4 @@
-"""A stand-in GitHub on loopback: real git over HTTP, the REST answers the bot needs, signed webhooks, PR pages.
+"""A stand-in GitHub on loopback: real git over HTTP, the REST answers the bot needs, webhooks, PR pages.
 
     with GitHub(folder) as github:
         repository = github.create_repository("acme", "stagelog", default_branch="develop")
@@ -7,8 +7,8 @@
         pull = github.pulls.open(repository, github.user("dana"), head="feature/x", base="develop", title="X")
         github.pulls.merge(repository, pull.number, github.user("dana"))
 
-`github.url` is GITHUB_SERVER_URL, `github.api_url` is GITHUB_API_URL. `github.pushes` tells when which push was
-accepted, and from whom.
+`github.url` is GITHUB_SERVER_URL, `github.api_url` is GITHUB_API_URL. `github.pushes` tells when which push
+was accepted, and from whom.
 """
 
 from __future__ import annotations

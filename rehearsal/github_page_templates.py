@@ -5,8 +5,8 @@ STYLE = """
   --back: #fff; --link: #0969da; --open: #1a7f37; --merged: #8250df; --closed: #d1242f; }
 @media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #151b23; --text: #f0f6fc;
   --dim: #9198a1; --back: #0d1117; --link: #4493f8; --open: #3fb950; --merged: #ab7df8; --closed: #f85149; } }
-body { font: 15px/1.55 -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; color: var(--text);
-  background: var(--back); margin: 0 auto; padding: 24px 20px 60px; max-width: 900px; }
+body { font: 15px/1.55 -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif;
+  color: var(--text); background: var(--back); margin: 0 auto; padding: 24px 20px 60px; max-width: 900px; }
 a { color: var(--link); text-decoration: none } a:hover { text-decoration: underline }
 h1 { font-size: 26px; font-weight: 500; margin: 4px 0 } h1 .number { color: var(--dim); font-weight: 300 }
 .state { color: #fff; border-radius: 2em; padding: 4px 12px; font-size: 13px; font-weight: 600 }
@@ -20,7 +20,8 @@ h1 { font-size: 26px; font-weight: 500; margin: 4px 0 } h1 .number { color: var(
 .body pre { background: var(--soft); border-radius: 6px; padding: 12px; overflow-x: auto; font-size: 12.5px }
 code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace }
 :not(pre) > code { background: var(--soft); border-radius: 4px; padding: 2px 5px }
-table { border-collapse: collapse } td, th { border: 1px solid var(--line); padding: 5px 11px; text-align: left }
+table { border-collapse: collapse }
+td, th { border: 1px solid var(--line); padding: 5px 11px; text-align: left }
 .commits { list-style: none; padding: 0; font-size: 14px } .commits li { padding: 3px 0 }
 ul.pulls { list-style: none; padding: 0 } ul.pulls li { border-top: 1px solid var(--line); padding: 10px 2px }
 blockquote { border-left: 4px solid var(--line); margin: 0; padding: 0 14px; color: var(--dim) }
@@ -77,7 +78,8 @@ commented on {{ moment(at) }}{% if edited %} · edited{% endif %}</header>
 <code>{{ pull.merge_commit_sha[:7] }}</code></a>
 into <code>{{ pull.base_ref }}</code> on {{ moment(pull.merged_s) }}</p>{% endif %}
 {% for comment in comments %}
-{{ box(comment.author, comment.created_s, comment.body, comment.edits > 0, "issuecomment-%d"|format(comment.id)) }}
+{% set anchor = "issuecomment-%d"|format(comment.id) %}
+{{ box(comment.author, comment.created_s, comment.body, comment.edits > 0, anchor) }}
 {% if comment.reactions %}<p class="dim">{% for reaction in comment.reactions %}
 {{ reaction.user.login }}: {{ reaction.content }}{% endfor %}</p>{% endif %}
 {% endfor %}

@@ -1,4 +1,4 @@
-"""Pull requests of the stand-in GitHub: opened, kept up to date with git, merged by real git in three ways."""
+"""Pull requests of the stand-in GitHub: opened, kept in step with git, merged by real git in three ways."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rehearsal.github_git import MergeConflict, Signature
+from rehearsal.github_git import GitCommit, MergeConflict, Signature
 from rehearsal.github_shapes import Json
 from rehearsal.github_shapes_work import PullFacts
 from rehearsal.github_state import PullRequest, Repository, User
@@ -77,7 +77,7 @@ class PullRequests:
         git = self._github.git(repository)
         return git.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha
 
-    def commits(self, repository: Repository, pull: PullRequest):  # type: ignore[no-untyped-def]
+    def commits(self, repository: Repository, pull: PullRequest) -> list[GitCommit]:
         """The pull request's commits, oldest first."""
         return self._github.git(repository).between(pull.base_sha, pull.head_sha)
 
@@ -176,7 +176,8 @@ class PullRequests:
         if rule is not None and rule.required_reviews and not admin:
             raise CannotMerge(
                 405,
-                f"At least {rule.required_reviews} approving review is required by reviewers with write access.",
+                f"At least {rule.required_reviews} approving review is required by reviewers with write "
+                "access.",
             )
 
     def _merge_commit(
@@ -231,10 +232,12 @@ class PullRequests:
             if pull.merged:
                 if sha in pull.introduced:
                     found.append(pull)
-            elif pull.state == "open" and not landed:
-                if any(commit.sha == sha for commit in self.commits(repository, pull)):
-                    found.append(pull)
+            elif pull.state == "open" and not landed and self._holds(repository, pull, sha):
+                found.append(pull)
         return sorted(found, key=lambda pull: pull.number)
+
+    def _holds(self, repository: Repository, pull: PullRequest, sha: str) -> bool:
+        return any(commit.sha == sha for commit in self.commits(repository, pull))
 
     def follow_push(self, repository: Repository, ref: str, before: str, after: str, by: User) -> None:
         """Bring pull requests up to date after a branch moved: new heads, and merges made by a push."""

@@ -1,4 +1,4 @@
-"""The frame of the stand-in's REST API: sign-in, permissions, errors in GitHub's shape, pages with Link headers."""
+"""The frame of the stand-in's REST API: sign-in, permissions, errors in GitHub's shape, paging."""
 
 from __future__ import annotations
 
@@ -233,9 +233,9 @@ class Api:
         found = self.github.ledger.repository(owner, name)
         if found is None:
             raise ApiError(404, "Not Found")
-        if found.private and call.app is None:
-            if call.token is None or self.github.token_role(call.token, found) == "none":
-                raise ApiError(404, "Not Found")
+        role = self.github.token_role(call.token, found) if call.token else "none"
+        if found.private and call.app is None and role == "none":
+            raise ApiError(404, "Not Found")
         return found
 
     def _permit(self, call: Call, needs: str) -> None:

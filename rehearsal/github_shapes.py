@@ -147,7 +147,8 @@ class Shapes:
             "repository_selection": "all",
             "access_tokens_url": f"{self.api}/app/installations/{app.installation_id}/access_tokens",
             "repositories_url": f"{self.api}/installation/repositories",
-            "html_url": f"{self.web}/organizations/{app.owner.login}/settings/installations/{app.installation_id}",
+            "html_url": f"{self.web}/organizations/{app.owner.login}/settings/installations/"
+            f"{app.installation_id}",
             "app_id": app.id,
             "client_id": app.client_id,
             "app_slug": app.slug,

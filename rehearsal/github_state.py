@@ -1,4 +1,4 @@
-"""What the stand-in GitHub remembers besides git: people, repositories, pull requests, comments, deployments."""
+"""What the stand-in GitHub remembers besides git: people, repositories, pull requests, deployments."""
 
 from __future__ import annotations
 

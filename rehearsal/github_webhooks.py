@@ -1,4 +1,4 @@
-"""Signed webhook deliveries: sent in order from one thread, recorded as GitHub records them, never retried."""
+"""Signed webhook deliveries: sent in order from one thread, recorded as GitHub does, never retried."""
 
 from __future__ import annotations
 

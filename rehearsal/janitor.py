@@ -1,7 +1,7 @@
 """Kills what the world started when the world itself is killed, so that nothing ever outlives it.
 
-The janitor is a tiny process at the end of a pipe. Its owner names process groups; when the pipe closes without
-a goodbye, the owner died, and the named groups are taken down.
+The janitor is a tiny process at the end of a pipe. Its owner names process groups; when the pipe closes
+without a goodbye, the owner died, and the named groups are taken down.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     with LoadBalancer("stagelog", [group]) as balancer:
         requests.get(balancer.url)
 
-A second server on `control_url` tells `GET /targets` and `GET /metrics` to whatever plays AWS; nobody else needs it.
+A second server on `control_url` tells `GET /targets` and `GET /metrics` to whatever plays AWS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ __all__ = ["HealthCheck", "LoadBalancer", "Target", "TargetGroup", "Traffic"]
 
 _TITLES = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 _HOP_BY_HOP = frozenset(
-    ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers", "transfer-encoding", "upgrade"]
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    ]
 )
 _IDLE_TIMEOUT_S = 60.0
 

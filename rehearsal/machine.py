@@ -1,7 +1,7 @@
 """The machine that carries the containers: its folder, its `docker`, and the shell that SSM speaks to.
 
-Where docker or podman really works it could be used instead; the small `docker` over real processes is what every
-machine has, so it is the default. Containers end with the world, even when the world is killed.
+Its `docker` is a small one over real processes, which every machine has, whether a container engine works
+there or not. Containers end with the world, even when the world is killed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from rehearsal.docker_store import DockerError, Json, Store
 
 _SHIM = """#!/bin/sh
 # docker of the rehearsal: containers are processes of this machine, images are folders below {folder}
-REHEARSAL_MACHINE='{folder}' exec '{python}' -I -S -c \\
-  'import sys; sys.path.insert(0, "{root}"); from rehearsal.docker_cli import main; sys.exit(main(sys.argv[1:]))' "$@"
+export REHEARSAL_MACHINE='{folder}'
+exec '{python}' -I -S -c 'import sys; sys.path.insert(0, "{root}")
+from rehearsal.docker_cli import main
+sys.exit(main(sys.argv[1:]))' "$@"
 """
 
 

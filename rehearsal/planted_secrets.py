@@ -40,7 +40,7 @@ def _private_key() -> str:
 
 @dataclass(frozen=True)
 class PlantedSecrets:
-    """What is secret (`values`, by name) and the environment of the container that carries it (`environment`)."""
+    """What is secret (`values`, by name) and the container's `environment` that carries it."""
 
     values: dict[str, str]
     environment: dict[str, str]
@@ -53,7 +53,8 @@ class PlantedSecrets:
         github = "ghp_" + _random(36)
         jwt = _jwt()
         django = "django-insecure-" + _random(50, string.ascii_lowercase + _DIGITS + "!@$%^&*(-_=+)")
-        slack_path = f"T{_random(10, string.ascii_uppercase + _DIGITS)}/B{_random(10, string.ascii_uppercase + _DIGITS)}"
+        upper = string.ascii_uppercase + _DIGITS
+        slack_path = f"T{_random(10, upper)}/B{_random(10, upper)}"
         slack_key = _random(24)
         slack_token = f"xoxb-{_random(12, _DIGITS)}-{_random(13, _DIGITS)}-{_random(24)}"
         bearer = _random(43, _ALNUM + "-_")
@@ -71,7 +72,7 @@ class PlantedSecrets:
             "private key": "".join(line for line in pem.splitlines() if not line.startswith("-----")),
         }
         environment = {
-            "DATABASE_URL": f"postgres://stagelog:{password}@stagelog.c9akciq32.eu-central-1.rds.amazonaws.com:5432/stagelog",
+            "DATABASE_URL": f"postgres://stagelog:{password}@stagelog.c9akciq.eu-central-1.rds.amazonaws.com/stage",
             "AWS_ACCESS_KEY_ID": key_id,
             "AWS_SECRET_ACCESS_KEY": key_secret,
             "GITHUB_TOKEN": github,

@@ -1,4 +1,4 @@
-"""The Actions-like runner: a push to the environment's branch is built, deployed for real, and called a success.
+"""The Actions-like runner: a push to the environment's branch is built, deployed and called a success.
 
 It says `success` as soon as the new container was started, which is the lie that the whole story is about.
 """

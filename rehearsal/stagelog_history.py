@@ -1,4 +1,4 @@
-"""Writes StageLog's past into a bare repository: earlier commits, merged pull requests, and the next branches."""
+"""Writes StageLog's past into a bare repository: commits, merged pull requests, and the next branches."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ HARMLESS = (
 BROKEN_BODY = """Browsers upload straight to S3 with an address that StageLog signs.
 
 - `POST /api/uploads/presign` with `{"filename": "test.png"}`
-- the settings come from the environment: `AWS_REGION`, `S3_UPLOAD_BUCKET`, `S3_UPLOAD_PREFIX`, `S3_PUBLIC_BASE_URL`
+- the settings come from the environment: `AWS_REGION`, `S3_UPLOAD_BUCKET`, `S3_UPLOAD_PREFIX` and
+  `S3_PUBLIC_BASE_URL`
 """
 
 

@@ -2,7 +2,7 @@
 
 Everything:
 
-    with World() as world:                        # GitHub, runner, machine, load balancer, AWS, the bot's processes
+    with World() as world:             # GitHub, runner, machine, load balancer, AWS, the bot's processes
         world.github.pulls.merge(world.repository, 42, world.github.user("dana"))
         ...
         world.bot_comments(42), world.incidents(), world.secrets.found_in(text)
@@ -11,8 +11,9 @@ Without the bot's processes (`world.bot` is None; `world.bot_environment()` says
 
     with World(bot=False) as world: ...
 
-Parts alone, each a context manager of its own: `GitHub(folder)` (rehearsal.github), `LoadBalancer(name, [group])`
-(rehearsal.load_balancer), `Machine(folder)` (rehearsal.machine), `Aws(region, control_url, ...)` (rehearsal.aws).
+Parts alone, each a context manager of its own: `GitHub(folder)` (rehearsal.github), `Machine(folder)`
+(rehearsal.machine), `LoadBalancer(name, [group])` (rehearsal.load_balancer), `Aws(region, control_url, ...)`
+(rehearsal.aws).
 
 `start` and `stop` may also be called by hand. Whatever happens, `stop` leaves no process and no folder behind
 (`keep_folder=True` keeps the folder). When the world itself is killed, its janitor cleans up.
@@ -127,7 +128,7 @@ class World:
         self.stop()
 
     def start(self) -> World:
-        """Bring everything up, in parallel where it can be; WorldFailed or BotFailed say what did not come."""
+        """Bring everything up, in parallel where it can be; WorldFailed or BotFailed say what did not."""
         self.aws.start()
         self._started.append(self.aws.stop)
         self._start_github()

@@ -5,8 +5,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies = []
-    operations = [
+    dependencies = ()
+    operations = (
         migrations.CreateModel(
             name="Stage",
             fields=[
@@ -16,4 +16,4 @@ class Migration(migrations.Migration):
             ],
             options={"ordering": ("-reached_at",)},
         ),
-    ]
+    )

@@ -1,0 +1,164 @@
+"""`python -m rehearsal`: play one story of the embedded world and say whether it ended as it should."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+NEEDED = ("moto", "flask", "flask_cors", "django", "gunicorn", "cmarkgfm", "jwt", "cryptography", "werkzeug")
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def missing_packages() -> list[str]:
+    """What the embedded world needs and this Python has not."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+class _Ended(BaseException):
+    """SIGTERM came: unwind as Ctrl-C does, so that everything is put away."""
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise _Ended
+
+
+@app.command(
+    epilog="Exit codes: 0 the story ended as it should, 1 it did not, 2 bad usage. "
+    "Everything happens on 127.0.0.1 with free ports; no account and no network is needed."
+)
+def play(
+    scenario: Annotated[
+        str, typer.Option("--scenario", "-s", metavar="NAME", help="Which story to play; see --list.")
+    ] = "incident",
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Progress on standard error; standard output ends with one JSON object."),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the world running to play with, until Ctrl-C.")
+    ] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the stories and exit.")] = False,
+    timeout_s: Annotated[
+        float,
+        typer.Option("--timeout", metavar="S", min=10, help="Seconds after which a stuck story is given up."),
+    ] = 240.0,
+    with_bot: Annotated[
+        bool,
+        typer.Option(
+            "--with-bot/--no-bot", help="Start the bot's processes too, or only the world around it."
+        ),
+    ] = True,
+) -> None:
+    """Play the whole job without an account anywhere: a GitHub, a runner that deploys, a load balancer,
+    AWS, a Django application that breaks, and the bot that puts it back.
+
+    [bold]python -m rehearsal[/] plays the incident in under a minute and checks on the repository and the
+    comments that everything is as it should be. [bold]--keep[/] leaves it running: the addresses of the
+    dashboard and of the pull request are printed at the end.
+    """
+    missing = missing_packages()
+    if missing:
+        typer.echo(
+            f"The embedded world needs packages that are not installed ({', '.join(missing)}): "
+            "run `make setup`, or install this project with its extra `demo`.",
+            err=True,
+        )
+        raise typer.Exit(1)
+    from rehearsal.scenarios import SCENARIOS
+
+    if show_list:
+        for one in SCENARIOS.values():
+            typer.echo(f"{one.name:<18} {one.summary}")
+        return
+    if scenario not in SCENARIOS:
+        raise typer.BadParameter(
+            f"There is no story {scenario!r}; there are {', '.join(SCENARIOS)}.", param_hint="--scenario"
+        )
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        code = tell(scenario, as_json=as_json, keep=keep, timeout_s=timeout_s, with_bot=with_bot)
+    except (_Ended, KeyboardInterrupt):
+        typer.echo("Stopped; everything the rehearsal started was put away.", err=True)
+        code = 1
+    raise typer.Exit(code)
+
+
+def tell(name: str, *, as_json: bool, keep: bool, timeout_s: float, with_bot: bool) -> int:
+    """Tell one story from the first process to the last; the exit code."""
+    from rehearsal.bot_processes import BotFailed
+    from rehearsal.narrator import Narrator
+    from rehearsal.scenarios import SCENARIOS
+    from rehearsal.story import Ending, Story, StoryStuck
+    from rehearsal.world import World, WorldFailed
+
+    scenario = SCENARIOS[name]
+    narrator = Narrator(Console(stderr=as_json))
+    narrator.heading(f"{scenario.name}: {scenario.summary}")
+    ending = Ending(name)
+    world = World(bot=with_bot, **scenario.world)
+    try:
+        with narrator.stage("world and bot started"):
+            world.start()
+        narrator.say(f"StageLog is healthy at {world.site_url}", "good")
+        ending.pull_request = world.pull_page(scenario.pull)
+        story = Story(name, world, narrator, timeout_s)
+        story.ending = ending
+        try:
+            scenario.play(story)
+        except StoryStuck as stuck:
+            ending.outcome = "stuck"
+            story.claims.that(str(stuck), False)
+        _close(story)
+        if keep:
+            _stay(narrator)
+    except (BotFailed, WorldFailed) as failed:
+        narrator.say(str(failed), "bad")
+        ending.untrue.append({"sentence": str(failed), "seen": ""})
+    finally:
+        world.stop()
+    if as_json:
+        sys.stderr.flush()
+        print(json.dumps(ending.as_json(), ensure_ascii=False), flush=True)
+    return 0 if ending.ok else 1
+
+
+def _close(story) -> None:  # type: ignore[no-untyped-def]
+    """Print what was true and what was not, the figures, and where to look."""
+    ending, narrator, world = story.ending, story.narrator, story.world
+    ending.untrue = [{"sentence": claim.sentence, "seen": claim.seen} for claim in story.claims.untrue]
+    ending.stages = narrator.stages
+    narrator.heading("What must be true")
+    for claim in story.claims.all:
+        narrator.say(claim.sentence, "good" if claim.true else "bad", detail=claim.seen)
+    if not ending.ok and world.bot is not None:
+        narrator.say("The end of the worker's log:", "bad")
+        narrator.console.print(world.bot.tail("worker"), markup=False, highlight=False)
+    figures = {
+        "deploy to verdict": ending.deploy_to_verdict_s,
+        "verdict to push": ending.verdict_to_push_s,
+        "push to recovered": ending.push_to_recovered_s,
+    }
+    addresses = {"pull request": ending.pull_request, "site": world.site_url}
+    if world.bot is not None:
+        addresses = {"dashboard": world.base_url, **addresses}
+    narrator.closing(figures, addresses)
+    narrator.say(f"Outcome: {ending.outcome}", "good" if ending.ok else "bad")
+
+
+def _stay(narrator) -> None:  # type: ignore[no-untyped-def]
+    narrator.say("The world stays up; Ctrl-C puts it away", "wait")
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m rehearsal")
