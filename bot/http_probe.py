@@ -112,16 +112,13 @@ class HttpxProbe:
             "Cache-Control": "no-cache",
         }
         pinned = url.copy_with(host=str(address), username=None, password=None, fragment=None)
-        extensions = {"sni_hostname": url.host} if url.scheme == "https" else {}
-        async with httpx.AsyncClient(
-            verify=self._tls,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=self._timeout_s,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        ) as client:
-            request = client.build_request("GET", pinned, headers=headers, extensions=extensions)
-            response = await client.send(request, stream=True)
+        timeout = httpx.Timeout(self._timeout_s).as_dict()
+        extensions = {"timeout": timeout, "sni_hostname": url.host}
+        request = httpx.Request("GET", pinned, headers=headers, extensions=extensions)
+        # A transport of its own each time: a connection that was kept could belong to another name on the
+        # same address, and would not notice a site that no longer accepts new ones.
+        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+            response = await transport.handle_async_request(request)
             try:
                 read = 0
                 async for chunk in response.aiter_raw():
