@@ -40,12 +40,14 @@ def attribution(
     *,
     started_t_s: float | None = None,
     verdict: Verdict | None = None,
+    budget: Budget | None = None,
 ) -> tuple[Verdict, ...]:
     """All four gates, in the order in which their reasons are told. `after` is the (tail of the) watch,
-    `verdict` what the health rule said of it."""
-    budget = opening(baseline.samples, limits)
-    for sample in after:
-        budget = step(budget, sample, limits)
+    `verdict` what the health rule said of it, `budget` what it remembers (else folded from `after`)."""
+    if budget is None:
+        budget = opening(baseline.samples, limits)
+        for sample in after:
+            budget = step(budget, sample, limits)
     return (
         missing_data(budget, limits),
         probe_against_balancer(after, limits, verdict),
