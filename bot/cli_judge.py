@@ -11,6 +11,7 @@ import typer
 
 from bot.failures import BadConfiguration, BotFailure
 from bot.health_trace import read_trace
+from policies.facts import Deploy
 from policies.judgement import judge_watch
 from policies.limits import HealthLimits
 
@@ -33,8 +34,8 @@ def judge(
 ) -> None:
     """Judge recorded health traces as a running guard would have: one JSON object a file, in their order.
 
-    `{"decision": "roll_back|hold|healthy|keep_watching", "at_s": …, "reason": …}`; a file that is no trace has
-    decision null and its sentence also on standard error. Exits 0, or 2 if any file was refused."""
+    `{"decision": "roll_back|hold|healthy|keep_watching", "at_s": …, "reason": …}`; a file that is no trace
+    has decision null and its sentence also on standard error. Exits 0, or 2 if any file was refused."""
     limits = HealthLimits()
     if config is not None:
         try:
@@ -59,7 +60,7 @@ def judge(
 
 def _limits(path: Path, environment: str | None) -> HealthLimits:
     """The health limits of a configuration file. Raises BadConfiguration."""
-    from bot.config import health_limits, resolve  # pydantic is not needed to judge by the defaults
+    from bot.config import plan_of, resolve  # pydantic is not needed to judge by the defaults
     from bot.config_file import read_config
     from bot.config_model import RepositoryFile
 
@@ -71,11 +72,11 @@ def _limits(path: Path, environment: str | None) -> HealthLimits:
     names = list(file.environments or {})
     if environment is not None and environment not in names:
         known = ", ".join(names) or "none"
-        raise BadConfiguration(
-            f"{path} has no environment {environment} (it has {known}): correct --environment."
-        )
+        raise BadConfiguration(f"{path} has no environment {environment}, only {known}: correct it.")
     chosen = environment or (names[0] if len(names) == 1 else "")
-    return health_limits(resolve(None, file, chosen))
+    deploy = Deploy("", "", chosen, "", None, None, "trace", None, 0.0)
+    resolved = resolve(None, file, chosen)
+    return plan_of(resolved, deploy, default_branch="", private=True, server=None, file_found=True).health
 
 
 def _complain(reason: str) -> None:

@@ -1,7 +1,7 @@
 """Reads recorded health traces (JSON lines), and refuses in one sentence what is not one.
 
-The form of a line is docs/judgement.md's. Whoever hands us a trace may have cut, sorted or forged it: everything
-is checked before it is believed, and nothing is guessed.
+The form of a line is docs/judgement.md's. Whoever hands us a trace may have cut, sorted or forged it:
+everything is checked before it is believed, and nothing is guessed.
 """
 
 from __future__ import annotations
