@@ -1,4 +1,4 @@
-"""What would the bot have decided on a recorded watch? Health rule and attribution, poll by poll, as in production."""
+"""What would the bot have decided on a recorded watch? Health rule and attribution, poll by poll."""
 
 from __future__ import annotations
 
@@ -67,6 +67,5 @@ def _decided(verdict: Verdict, gates: tuple[Verdict, ...], at_s: float) -> Judge
     if stops:
         return Judged(Outcome.HOLD, at_s, f"{seen}, but {stops[0].reason}: hold.", gates)
     said = {gate.rule: gate.reason for gate in gates}
-    return Judged(
-        Outcome.ROLL_BACK, at_s, f"{seen}; {said['baseline']}, and {said['siblings']}: roll back.", gates
-    )
+    reason = f"{seen}; {said['baseline']}, and {said['siblings']}: roll back."
+    return Judged(Outcome.ROLL_BACK, at_s, reason, gates)
