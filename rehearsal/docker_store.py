@@ -160,9 +160,9 @@ class Store:
         for other in self.containers():
             if other["Name"] == f"/{name}":
                 raise DockerError(
-                    f'docker: Error response from daemon: Conflict. The container name "/{name}" is already '
-                    f'in use by container "{other["Id"]}". You have to remove (or rename) that container to be '
-                    "able to reuse that name.",
+                    f'docker: Error response from daemon: Conflict. The container name "/{name}" is already'
+                    f' in use by container "{other["Id"]}". You have to remove (or rename) that container to '
+                    "be able to reuse that name.",
                     125,
                 )
         identity = secrets.token_hex(32)
