@@ -21,7 +21,8 @@ class Access:
 
     def __init__(self, token: str | None, base_url: str | None = None) -> None:
         self._token = token.encode() if token else None
-        self._own_name = (urlsplit(base_url).hostname or "") if base_url else ""
+        own_name = urlsplit(base_url).hostname if base_url else None
+        self._own_names = {"localhost"} | ({own_name} if own_name else set())
 
     def check(self, request: Request) -> None:
         """Raises Refused (401, 403) with the sentence for it. Browsers may send the token as a password."""
@@ -38,7 +39,7 @@ class Access:
         if (
             not _is_loopback(request.remote_addr or "")
             or any(header in request.headers for header in FORWARDED)
-            or not (_is_loopback(name) or name in ("localhost", self._own_name))
+            or not (_is_loopback(name) or name in self._own_names)
         ):
             raise Refused(403, "Without DASHBOARD_TOKEN this is only shown to this machine itself. Set it.")
 

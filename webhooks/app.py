@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from bot.durable import EngineClient
@@ -49,11 +49,19 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
     app.register_blueprint(vitals(store))
     app.register_blueprint(incidents_api(store, access))
     app.register_blueprint(pages(store, access))
-    app.register_error_handler(Refused, lambda refused: refusal(request, refused))
+    app.register_error_handler(Refused, _refused)
     app.register_error_handler(CannotStore, _cannot_store)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _mistake_of_ours)
     return app
+
+
+def _refused(refused: Refused) -> Response:
+    response = refusal(request, refused)
+    if request.blueprint == pages.__name__ and request.accept_mimetypes.accept_html:
+        response.set_data(render_template("refused.html", status=refused.status, why=refused.why))
+        response.mimetype = "text/html"
+    return response
 
 
 def _cannot_store(failure: CannotStore) -> Response:
@@ -63,10 +71,9 @@ def _cannot_store(failure: CannotStore) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     response = answer(error.code or 500, error=f"{error.name}: {request.method} {request.path[:200]}")
-    for name in ("Allow",):
-        value = error.get_response().headers.get(name)
-        if value:
-            response.headers[name] = value
+    allowed = error.get_response().headers.get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
     return response
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from bot.codec import encode
+from policies.badness import badness_before, is_open, probe_badness
 from policies.facts import (
     Decision,
     Evidence,
@@ -14,8 +16,11 @@ from policies.facts import (
     Incident,
     PullRequestFacts,
     Reverted,
-    Watched,
 )
+from policies.limits import HealthLimits
+
+LIMITS = HealthLimits()
+"""Which polls are drawn red: as in the comment, those that use failure budget."""
 
 
 def incident_view(incident: Incident) -> dict[str, Any]:
@@ -135,53 +140,44 @@ def _change(incident: Incident) -> dict[str, Any] | None:
 
 
 def _health(incident: Incident) -> dict[str, Any]:
-    baseline = incident.baseline
+    before = incident.baseline.samples if incident.baseline is not None else ()
+    was_open = any(is_open(sample.probe) for sample in before)
+    watched, recovery = incident.watched, incident.recovery
     return {
-        "verdict": incident.watched.verdict.reason if incident.watched is not None else None,
-        "before": [_square(sample) for sample in (baseline.samples if baseline is not None else ())],
-        "after": _squares(incident.watched),
-        "recovery": _squares(incident.recovery),
+        "verdict": watched.verdict.reason if watched is not None else None,
+        "recovery_verdict": recovery.verdict.reason if recovery is not None else None,
+        "before": [_square(sample, was_open) for sample in before],
+        "after": [_square(sample, was_open) for sample in (watched.samples if watched is not None else ())],
+        "recovery": [_square(s, was_open) for s in (recovery.samples if recovery is not None else ())],
     }
 
 
-def _squares(watched: Watched | None) -> list[dict[str, Any]]:
-    return [_square(sample) for sample in (watched.samples if watched is not None else ())]
+def _square(sample: HealthSample, was_open: bool) -> dict[str, Any]:
+    badness = badness_before(sample, LIMITS)
+    if sample.error is None and was_open:
+        open_no_more = probe_badness(sample.probe, was_open=True)
+        badness = badness if open_no_more is None else max(badness or 0.0, open_no_more)
+    look = "unknown" if badness is None else "bad" if badness > LIMITS.allowed_badness else "good"
+    return {
+        "t_s": round(sample.t_s, 1),
+        "look": look,
+        "badness": None if badness is None else round(badness, 3),
+        "why": _seen(sample),
+    }
 
 
-def _square(sample: HealthSample) -> dict[str, Any]:
-    look, why = look_of(sample)
-    return {"t_s": round(sample.t_s, 1), "look": look, "why": why}
-
-
-def look_of(sample: HealthSample) -> tuple[str, str]:
-    """How one poll is drawn ("good", "bad", "mixed", "waiting", "unknown") and the words for it. Drawing
-    only: what counts against a deploy, policies/health.py says."""
-    if sample.error is not None:
-        return "unknown", f"could not look: {sample.error}"
-    words, looks = [], set()
+def _seen(sample: HealthSample) -> str:
+    """What one poll saw, in words."""
+    words = [f"could not look: {sample.error}"] if sample.error is not None else []
     if sample.probe is not None:
-        probe = sample.probe
-        looks |= {"bad"} if probe.failed and not probe.ok else {"mixed"} if probe.failed else set()
-        looks |= {"good"} if probe.ok and not probe.failed else set()
-        status = f" (status {probe.status})" if probe.status is not None else ""
-        words.append(f"probe {probe.ok} ok, {probe.failed} failed{status}")
+        status = f" (status {sample.probe.status})" if sample.probe.status is not None else ""
+        words.append(f"probe {sample.probe.ok} ok, {sample.probe.failed} failed{status}")
     if sample.targets:
-        states = sorted(target.state for target in sample.targets)
-        words.append("targets " + ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)))
-        healthy = states.count("healthy")
-        sick = states.count("unhealthy")
-        looks |= {"waiting"} if not healthy and not sick else {"good"} if not sick else {"mixed"}
-        if sick and not healthy:
-            looks = (looks - {"mixed"}) | {"bad"}
-    if sample.traffic is not None and sample.traffic.requests_per_min:
-        words.append(
-            f"{sample.traffic.rate_5xx:.0%} of {sample.traffic.requests_per_min:.0f} requests/min 5xx"
-        )
+        states = Counter(target.state for target in sample.targets)
+        words.append("targets: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    if sample.traffic is not None:
+        traffic = sample.traffic
+        words.append(f"{traffic.rate_5xx:.0%} of {traffic.requests_per_min:.0f} requests/min answered 5xx")
     if sample.crash:
-        words.append("a container crashed")
-        looks.add("bad")
-    if not looks:
-        return "unknown", ", ".join(words) or "nothing was seen"
-    if "good" in looks and looks & {"bad", "mixed"}:
-        return "mixed", ", ".join(words)
-    return next(look for look in ("bad", "mixed", "waiting", "good") if look in looks), ", ".join(words)
+        words.append("the container crashed")
+    return "; ".join(words) or "nothing was seen"

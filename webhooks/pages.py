@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request
+import re
+import time
+from urllib.parse import urlsplit
 
+from flask import Blueprint, Response, render_template, request
+from markupsafe import Markup, escape
+
+from bot.comments_text import duration
 from bot.store import Store
+from policies.facts import FINAL_STATES
 from webhooks.access import Access
 from webhooks.api import limit_of
 from webhooks.bodies import Refused
@@ -14,13 +21,21 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+GUARDS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+DEPLOYS_SHOWN = 12
+CODE = re.compile(r"`([^`\n]+)`")
 
 
 def pages(store: Store, access: Access) -> Blueprint:
     """/ and /incidents/ID, for those whom `access` lets in."""
     blueprint = Blueprint("pages", __name__)
-    blueprint.add_app_template_filter(iso, "iso")
-    blueprint.add_app_template_filter(lasted, "lasted")
+    for name, function in FILTERS:
+        blueprint.add_app_template_filter(function, name)
 
     @blueprint.before_request
     def _may_see() -> None:
@@ -28,34 +43,59 @@ def pages(store: Store, access: Access) -> Blueprint:
 
     @blueprint.after_request
     def _guarded(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.update(GUARDS)
         return response
 
     @blueprint.get("/")
     def index() -> str:
-        found = store.incidents(limit_of(request.args.get("limit")))
-        return render_template("index.html", incidents=[incident_summary(incident) for incident in found])
+        found = [incident_summary(i) for i in store.incidents(limit_of(request.args.get("limit")))]
+        return render_template(
+            "index.html",
+            open_incidents=[incident for incident in found if incident["state"] not in FINAL_STATES],
+            past_incidents=[incident for incident in found if incident["state"] in FINAL_STATES],
+            deploys=store.deploys_heard(limit=DEPLOYS_SHOWN),
+            switches=store.all_switches(time.time()),
+            worker_age_s=store.last_beat_age_s(),
+        )
 
     @blueprint.get("/incidents/<path:incident_id>")
     def incident(incident_id: str) -> str:
         found = store.incident(incident_id)
         if found is None:
             raise Refused(404, "There is no incident of that id.")
-        return render_template("incident.html", incident=incident_view(found))
+        return render_template(
+            "incident.html",
+            incident=incident_view(found),
+            comments=store.comments_of(found.id),
+            finished=found.state in FINAL_STATES,
+        )
 
     return blueprint
 
 
 def lasted(seconds: float | None) -> str:
-    """A duration for people: "4 s", "2 min 10 s", "1 h 5 min"."""
-    if seconds is None:
-        return "–"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 // 60 else f"{whole // 3600} h"
+    """A duration for people; a dash where it is not known."""
+    return "–" if seconds is None else duration(seconds)
+
+
+def clock(at_s: float | None) -> str:
+    """An instant for people, in UTC; a dash where there is none."""
+    return "–" if at_s is None else iso(at_s).replace("T", " ").removesuffix("Z") + " UTC"
+
+
+def link(url: str | None) -> str | None:
+    """`url` if a browser may be sent there."""
+    if not url:
+        return None
+    try:
+        return url if urlsplit(url).scheme in ("http", "https") else None
+    except ValueError:
+        return None
+
+
+def ticks(text: str) -> Markup:
+    """A sentence in which `these` become code; everything else is escaped."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped right here
+
+
+FILTERS = (("iso", iso), ("clock", clock), ("lasted", lasted), ("link", link), ("ticks", ticks))
