@@ -55,7 +55,7 @@ class Plan:
     port: int
     environment_url: str
     variables: Callable[[], dict[str, str]]
-    build_s: float = 2.0
+    build_s: float = 4.0
 
 
 class Runner:

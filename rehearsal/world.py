@@ -72,7 +72,7 @@ class World:
         bot: bool = True,
         protected: bool = False,
         watch_for_s: int = 60,
-        build_s: float = 2.0,
+        build_s: float = 4.0,
         traffic: bool = True,
         keep_folder: bool = False,
     ) -> None:
