@@ -34,13 +34,12 @@ _CALL_FAILED = (
     AssertionError,
     RuntimeError,
     ValueError,
-    KeyError,
-    IndexError,
+    LookupError,
     TypeError,
     AttributeError,
 )
 _BAD_GATEWAY = re.compile(r"too many (\d{3}) error responses")
-_MISREAD = (ValueError, KeyError, IndexError, TypeError, AttributeError, BadAttributeException)
+_MISREAD = (ValueError, LookupError, TypeError, AttributeError, BadAttributeException)
 
 
 @contextmanager
@@ -128,13 +127,22 @@ def _cause(error: BaseException) -> str:
         return f"it answered {gateway[1]} again and again. Nothing was changed; it will be tried again."
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted here. Give the certificate authority in REQUESTS_CA_BUNDLE."
-    if isinstance(error, requests.Timeout):
+    if _timed_out(error):
         return "it did not answer in time. Look at its status page, or at the way from here to it."
     if isinstance(error, jwt.PyJWTError):
         return "our GITHUB_APP_PRIVATE_KEY cannot sign. Make a new key in the App's settings."
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | OSError):
         return "the connection failed. Look at its status page, or at the way from here to it."
     return f"its answer is not one of GitHub's ({type(error).__name__}). Is GITHUB_API_URL right?"
+
+
+def _timed_out(error: BaseException) -> bool:
+    """requests calls a timeout after the last repetition a ConnectionError; the reason lies inside."""
+    inner = error.args[0] if error.args else None
+    reason = inner.reason if isinstance(inner, urllib3.exceptions.MaxRetryError) else inner
+    if isinstance(reason, urllib3.exceptions.NewConnectionError):  # to urllib3 that is a timeout too
+        return False
+    return isinstance(error, requests.Timeout) or isinstance(reason, urllib3.exceptions.TimeoutError)
 
 
 def _refusal(error: GithubException) -> str:

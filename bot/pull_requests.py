@@ -15,7 +15,7 @@ from github.Repository import Repository
 from bot.failures import CannotReachForge
 from bot.github_access import GitHubAccess
 from bot.github_failures import asking_github, once_only
-from bot.sticky_comment import write_sticky
+from bot.sticky_comment import sendable, write_sticky
 from policies.facts import PullRequestFacts, RepositoryAbout
 
 Answer = TypeVar("Answer")
@@ -55,7 +55,8 @@ class GitHubPullRequests:
 
         def read(repo: Repository) -> list[PullRequest]:
             try:
-                return [pull for pull in repo.get_commit(sha).get_pulls() if pull.merged_at is not None]
+                pulls = repo.get_commit(sha).get_pulls()
+                return [pull for pull in pulls if pull.number and pull.merged_at is not None]
             except GithubException as error:
                 if error.status == 422 and "no commit found" in (error.message or "").lower():
                     return []
@@ -77,11 +78,12 @@ class GitHubPullRequests:
 
     def say(self, repository: str, number: int, marker: str, body: str) -> str:
         """Create or edit the one comment of ours that begins with `marker`; its URL."""
+        text = sendable(marker, body)
         me = self._access.me()
         return self._ask(
             repository,
             f"take our comment on {repository}#{number}",
-            lambda repo: write_sticky(repo.get_issue(number), marker, body, me),
+            lambda repo: write_sticky(repo.get_issue(number), marker, text, me),
         )
 
     def propose(
@@ -134,7 +136,7 @@ class GitHubPullRequests:
         return self._ask(repository, f"list the deployments of {repository} to {environment}", read)
 
     def about(self, repository: str) -> RepositoryAbout:
-        """The default branch, and whether the public cannot see it (private, or internal to an enterprise)."""
+        """The default branch, and whether the public is kept out (private, or internal to an enterprise)."""
 
         def read(repo: Repository) -> RepositoryAbout:
             return RepositoryAbout(repo.default_branch, bool(repo.private))

@@ -14,28 +14,30 @@ MOST_BYTES = 60_000
 _CUT = "\n\n_(cut here: the rest is too long for a comment)_\n"
 
 
-def write_sticky(issue: Issue, marker: str, body: str, me: Identity) -> str:
-    """Make `body` the text of our one comment that begins with `marker`; the comment's URL.
+def write_sticky(issue: Issue, marker: str, text: str, me: Identity) -> str:
+    """Make `text` (from `sendable`) the text of our one comment that begins with `marker`; the comment's URL.
 
     May be repeated, also by several workers at once: nothing is written when it stands there already, and of
     several comments (two workers posted in the same moment) the oldest stays. Raises what PyGithub raises.
     """
-    text = _sendable(marker, body)
 
     def settle() -> str | None:
-        kept, *doubled = _ours(issue, marker, me) or (None,)
-        if kept is None:
+        found = _ours(issue, marker, me)
+        if not found:
             return None
+        kept, *doubled = found
         if not _same(kept.body, text):
             kept.edit(text)
         for comment in doubled:
-            if comment is not None:
-                _delete(comment)
+            _delete(comment)
         return kept.html_url
 
     def post() -> str:
         posted = issue.create_comment(text)
-        return settle() or posted.html_url
+        url = settle() or posted.html_url
+        if not url:
+            raise LookupError("GitHub answered as if it had taken the comment, but there is none")
+        return url
 
     return once_only(settle, post)
 
@@ -74,8 +76,10 @@ def _delete(comment: IssueComment) -> None:
             raise
 
 
-def _sendable(marker: str, body: str) -> str:
+def sendable(marker: str, body: str) -> str:
     """With the marker in front, valid UTF-8, at most 60,000 bytes."""
+    if not (marker.startswith("<!--") and marker.endswith("-->")):
+        raise ValueError(f"{marker!r} would be seen by people; a marker is an HTML comment")
     text = body if body.lstrip().startswith(marker) else f"{marker}\n{body}"
     raw = text.encode("utf-8", "replace")
     if len(raw) > MOST_BYTES:
