@@ -98,7 +98,8 @@ class Voice:
         verdict = watched.health.value if watched else "not guarded"
         if plan is not None and plan.ignored:
             verdict = "ignored"
-        await asyncio.to_thread(self._book.judge_deploy, deploy, verdict, note, self._now())
+        if deploy.environment:  # a workflow run that deploys nothing we guard is no deploy
+            await asyncio.to_thread(self._book.judge_deploy, deploy, verdict, note, self._now())
         log.info(
             "guard.ended",
             service=deploy.service,
