@@ -6,6 +6,7 @@ replaced at once, so that no rule sees what another has left of a token.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -20,6 +21,8 @@ from policies.redaction_shapes import SHAPES
 
 PLACEHOLDER: Final = "[redacted]"
 _MARK: Final = PLACEHOLDER.encode()
+
+_ESCAPED_SPACE: Final = re.compile(rb"\\+[nrt]")
 
 MIN_ECHO: Final = 10
 MAX_ECHOES: Final = 200
@@ -62,10 +65,12 @@ def redact(text: str, extra: tuple[str, ...] = ()) -> Redacted:
 
 def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     """The same for bytes of any encoding: what is not a secret comes back byte for byte."""
-    spans = [found.span() for found in _SHAPE.finditer(data)]
+    # Blanked to the same length: in `\\nAKIA…` the letter before the token is no letter.
+    blanked = _ESCAPED_SPACE.sub(lambda found: b" " * len(found.group()), data) if b"\\" in data else data
+    spans = [found.span() for found in _SHAPE.finditer(blanked)]
+    spans += random_tokens(blanked)
     spans += places(data)
     spans += pairs(data)
-    spans += random_tokens(data)
     for pattern in _extra(extra):
         for found in pattern.finditer(data):
             groups = [found.span(index) for index in range(1, pattern.groups + 1)]

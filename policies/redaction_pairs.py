@@ -37,14 +37,22 @@ _DEFAULT: Final = re2.compile(
     + _NAME
     + rb")[\"'][ \t]*,[ \t]*(?:default[ \t]*=[ \t]*)?"
 )
+# `vault kv get` and other tables: the name, a gap, the value, nothing more.
+_COLUMN: Final = re2.compile(rb"(?m)^[ \t]*(" + _NAME + rb")(?:[ ]{2,}|[ ]*\t[ \t]*)")
+_CAPITALS: Final = re2.compile(
+    rb"\b((?:[A-Z0-9]+_)*(?:[A-Z]*KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS)(?:_[A-Z0-9]+)*)[ \t]+(?:(?:is|was|to|of)[ \t]+)?[\"']"
+)
+_CHANGED: Final = re.compile(rb"\\*[\"']?[ \t]{0,4}(?:->|=>|\xe2\x86\x92)[ \t]{0,4}")
+_LISTED: Final = re2.compile(rb"[\"']([^\"'\n]{4,})[\"']")
 
 
 class _Kind(Enum):
-    """How much a name says: a password can be any word, a token cannot, and a `key` is often only a key."""
+    """How much a name says: a password can be any word, a token cannot, a session is often only a session."""
 
     PASSWORD = "password"  # noqa: S105
     SECRET = "secret"  # noqa: S105
     TOKEN = "token"  # noqa: S105
+    WEAK = "weak"
     KEY = "key"
 
 
@@ -59,9 +67,9 @@ _SECRETS: Final = frozenset(
 )
 _TOKENS: Final = frozenset(
     b"token authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken bearer jwt "
-    b"auth authorization cookie cookies sessionid session sig signature hmac salt xauthtoken connectionstring "
-    b"webhook webhookurl".split()
+    b"authorization cookie cookies sessionid hmac xauthtoken connectionstring webhook webhookurl".split()
 )
+_WEAK: Final = frozenset(b"auth session sig signature salt".split())
 _KEY_OF: Final = frozenset(
     b"api access secret private signing encryption encrypt crypt crypto master account shared auth session app "
     b"application license licence service storage deploy ssh webhook admin client consumer subscription integration "
@@ -107,7 +115,7 @@ def _kind(name: bytes) -> _Kind | None:
 
 def is_secret_name(name: bytes) -> bool:
     """Whether whatever stands under `name` is a secret (`db_password`, `apiKey`; not `token_count`, `key`)."""
-    return _kind(name) not in (None, _Kind.KEY)
+    return _kind(name) not in (None, _Kind.KEY, _Kind.WEAK)
 
 
 def _kind_of(word: bytes) -> _Kind | None:
@@ -115,7 +123,9 @@ def _kind_of(word: bytes) -> _Kind | None:
         return _Kind.PASSWORD
     if word in _SECRETS:
         return _Kind.SECRET
-    return _Kind.TOKEN if word in _TOKENS else None
+    if word in _TOKENS:
+        return _Kind.TOKEN
+    return _Kind.WEAK if word in _WEAK else None
 
 
 # --- where a value ends ---------------------------------------------------------------------------
@@ -129,13 +139,23 @@ _END: Final = re.compile(
     rb"|[)}\]>]+(?=[\s,;:\"')}\]|\\.]|$)"
 )
 _NOTHING: Final = re.compile(
-    rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|\*+|x{3,}|\.{2,}(?:\xe2\x80\xa6)?"
-    rb"|-+|[\[(<{]*(?:redacted|filtered|masked|hidden|removed|omitted|protected|sensitive|secret)[^\s]*"
-    rb"|<[\w .:'/-]+>?|\$\{?[\w.:-]+\}?|\$\(.*|%\(?[\w]+\)?s?|%[\w]+%|\{\{.*|\$\{\{.*|\{[\w.]*\}|[({\[]+|0|)[,;.)}\]]*"
+    rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|amd64|arm64|i386"
+    rb"|\*+|x{3,}|\.{2,}(?:\xe2\x80\xa6)?|-+|[\[(<{]+[a-z ]*(?:redacted|filtered|masked|hidden|removed|omitted"
+    rb"|protected|sensitive|secret)[^\s]*|redacted|filtered|masked|hidden|<[\w .:'/-]+>?|\$\{[\w.:-]+\}?|\$\(.*"
+    rb"|(?-i:\$[A-Z_][A-Z0-9_]*)|%\(\w+\)s?|%s|%\w+%|\{\{.*|\$\{\{.*|\{[\w.]*\}|[({\[]+|0|)[,;.)}\]]*"
+)
+_ATTRIBUTE: Final = re.compile(
+    rb"(?:self|this|cls|settings|config|conf|cfg|request|req|os|env|process|app|args|opts|options|kwargs|params|data"
+    rb"|credentials|session|user|ctx|context|event|props|state|client|conn|secrets|vars|values|inputs)"
+    rb"(?:(?:\.|->|::)\w+)+[,;)]*"
 )
 _CODE: Final = re.compile(rb"(?:await |new |not |lambda)?[A-Za-z_]\w*(?:(?:\.|::|->)\w+)*(?:[(\[]|$)")
+# How programs print objects: `Token{a64f992 …`, `android.os.BinderProxy@2bd79ce`, `<Session 0x7f…`.
+_OBJECT: Final = re.compile(rb"[A-Za-z_$][\w.$]*(?:[{(\[<].*|@[0-9a-f]{4,16}[,;)}\]]*)")
 _FRAME: Final = re.compile(rb"\s*(?:\S+ +\| +)?File \"[^\"\n]{1,400}\", line \d+")
-_WORDLIKE: Final = re.compile(rb"[A-Za-z]{1,24}[.,:;!?)\]]*")
+_LONG_HEX: Final = re.compile(rb"[0-9a-f]{20,}|[0-9A-F]{20,}")
+_SENTENCE: Final = re.compile(rb"[A-Z][a-z']*(?: [A-Za-z0-9',-]+){2,}[.!]?|(?:[a-z']+ ){3,}[a-z']+\.")
+_WORDLIKE: Final = re.compile(rb"(?:[A-Z]?[a-z]{1,24}|[A-Z]{1,24}|[A-Z][a-z]+[A-Z][a-z]+)[.,:;!?)\]]*")
 
 
 def _quoted(data: bytes, opening: re.Match[bytes], limit: int) -> Span:
@@ -179,19 +199,31 @@ def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bo
         return False
     if kind is _Kind.KEY:
         return looks_random(text, relaxed=True)
+    if kind is _Kind.WEAK:
+        return bool(_LONG_HEX.fullmatch(text)) or looks_random(text, relaxed=True)
     if quoted:
-        return kind is _Kind.PASSWORD or len(text) >= 6 or not text.isdigit()
+        return _quoted_secret(kind, text, structural=separator != b":" or _structural(data, name[0]))
+    if kind is not _Kind.PASSWORD and _OBJECT.fullmatch(text):
+        return False
     if text.isdigit() and kind is not _Kind.PASSWORD:
         return len(text) >= 12
-    if _CODE.fullmatch(text) and (b"." in text or _in_code(data, start)):
+    if _ATTRIBUTE.fullmatch(text) or (_CODE.fullmatch(text) and _in_code(data, start)):
         return False
-    if _CODE.match(text) and text.rstrip(b",;").endswith((b")", b"]", b"(", b"[")) and b"(" in text + b"[":
+    if _CODE.match(text) and text.rstrip(b",;")[-1:] in (b")", b"]", b"(", b"["):
         return False
     if not _WORDLIKE.fullmatch(text):
         return kind is not _Kind.TOKEN or len(text) >= 6
     if separator == b":":
         return kind is _Kind.PASSWORD and _structural(data, name[0]) and not _prose_follows(data, end)
-    return kind is not _Kind.TOKEN or len(text) >= 16
+    return separator == b"--" or kind is not _Kind.TOKEN or len(text) >= 16
+
+
+def _quoted_secret(kind: _Kind, text: bytes, *, structural: bool) -> bool:
+    if _SENTENCE.fullmatch(text):
+        return False
+    if kind is _Kind.TOKEN and not structural:
+        return len(text) >= 6 and not _WORDLIKE.fullmatch(text)
+    return kind is _Kind.PASSWORD or len(text) >= 6 or not text.isdigit()
 
 
 def _structural(data: bytes, at: int) -> bool:
@@ -205,24 +237,45 @@ def _prose_follows(data: bytes, at: int) -> bool:
     return bool(rest.strip()) and not rest.strip().startswith((b"#", b"}", b")", b"]", b'"', b"'"))
 
 
+def _listed(data: bytes, at: int) -> Iterator[Span]:
+    """The texts in a list of secrets: `"tokens": ["…", "…"]`."""
+    limit = min(len(data), at + MAX_VALUE)
+    close = data.find(b"]", at, limit)
+    for found in _LISTED.finditer(data, at, close if close != -1 else limit):
+        if not _SENTENCE.fullmatch(found.group(1)):
+            yield found.span(1)
+
+
 def pairs(data: bytes) -> Iterator[Span]:
     """Spans of values whose name says that they are secret. Linear in `data`."""
     for pattern, separator in (
-        (_PAIR, None),
-        (_FLAG, b"="),
+        (_PAIR, b""),
+        (_FLAG, b"--"),
         (_NAMED_VALUE, b"="),
         (_TUPLE, b"="),
         (_DEFAULT, b"="),
+        (_COLUMN, b":"),
+        (_CAPITALS, b"="),
     ):
         at = 0
         while found := pattern.search(data, at):
             name = found.span(1)
-            value = _value(data, found.end())
+            if data[found.end() : found.end() + 1] == b"[":
+                at = found.end() + 1
+                if is_secret_name(data[name[0] : name[1]]):
+                    yield from _listed(data, at)
+                continue
+            value = _value(data, found.end() - (pattern is _CAPITALS))
             if _secret(data, name, separator or found.group(2), value):
                 yield value[0], value[1]
                 at = max(found.end(), value[1])
+                changed = _CHANGED.match(data, at)
+                if changed:
+                    value = _value(data, changed.end())
+                    yield value[0], value[1]
+                    at = max(changed.end(), value[1])
             else:
                 at = found.end()
     for found in _ELEMENT.finditer(data):
-        if _kind(found.group(1)) not in (None, _Kind.KEY) and not _NOTHING.fullmatch(found.group(2)):
+        if is_secret_name(found.group(1)) and not _NOTHING.fullmatch(found.group(2)):
             yield found.span(2)

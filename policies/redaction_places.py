@@ -24,6 +24,7 @@ _DATABASE: Final = re2.compile(
 _NETWORK_PATH: Final = re2.compile(
     rb"(?:^|[\s\"'=(])[A-Za-z0-9_.-]+:([^\s:@/\"'<>`]{6,})@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+"
 )
+_DRIVER: Final = re2.compile(rb"[\w.-]+:([^\s\"'`]+)@(?:tcp|unix|cloudsql)\([^\s()]*\)/")
 _QUERY: Final = re2.compile(
     rb"(?i)(?:[?&]|&amp;|%26|%3F|\\u0026)(?:[a-z0-9_.\[\]-]*(?:token|secret|passw(?:or)?d|pwd|api_?key|signature|credential"
     rb"|session|jwt|assertion)[a-z0-9_.\[\]-]*|sig|key|code|auth|access_key|hmac|state|sid|pass|otp|k|apikey|licen[cs]e_key"
@@ -141,7 +142,7 @@ def _block_start(data: bytes, at: int) -> int:
 
 # --- manifests ------------------------------------------------------------------------------------
 
-_SECRET_KIND: Final = re2.compile(rb"(?m)^([ \t]*(?:- )?)[\"']?kind[\"']?:[ \t]*[\"']?Secret[\"']?[ \t]*,?$")
+_SECRET_KIND: Final = re2.compile(rb"(?m)\bkind[\"']?:[ \t]*[\"']?Secret\b|\bstringData[\"']?:[ \t]*$")
 _DATA_KEY: Final = re.compile(rb"([ \t]*)[\"']?(?:data|stringData)[\"']?:[ \t]*\{?[ \t]*")
 _ENTRY: Final = re.compile(
     rb"([ \t]*)[\"']?[\w.-]+[\"']?[ \t]*:[ \t]*(?:[|>][+-]?[ \t]*)?[\"']?([^\n\"']*)[\"']?,?[ \t]*"
@@ -208,7 +209,7 @@ def _urls(data: bytes) -> Iterator[Span]:
                 yield user
         elif len(found.group(1)) >= 12 and not _LETTERS.fullmatch(found.group(1)):
             yield user
-    for pattern in (_DATABASE, _NETWORK_PATH, _QUERY):
+    for pattern in (_DATABASE, _NETWORK_PATH, _DRIVER, _QUERY):
         for found in pattern.finditer(data):
             if not _HARMLESS.fullmatch(found.group(1)) and not (
                 pattern is _QUERY and len(found.group(1)) < 6 and b"pass" not in found.group().lower()

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-# A shape whose prefix could end an ordinary word must begin where a word begins; a log may put an escaped
-# line end (`\n` as two characters) right before it.
-_EDGE: Final = r"(?:\b|\\[nrt])"
-
 CLOUD: Final = (
     r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}",  # AWS access key ids
     r"\bABSK[A-Za-z0-9+/]{40,}=*",  # AWS Bedrock keys
@@ -87,8 +83,8 @@ CHAT: Final = (
     r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,}",  # Slack
     r"\bxapp-\d-[A-Za-z0-9-]{10,}",
     r"\bxwfp-[A-Za-z0-9-]{10,}",
-    r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_+-]{8,}",
-    r"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d+/[A-Za-z0-9_-]{16,}",
+    r"hooks\.slack(?:-gov)?\.com\\?/(?:services|workflows|triggers)\\?/[A-Za-z0-9\\/_+-]{8,}",
+    r"discord(?:app)?\.com\\?/api\\?/(?:v\d+\\?/)?webhooks\\?/\d+\\?/[A-Za-z0-9_-]{16,}",
     r"\b[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}",  # Discord bots
     r"\b(?:bot)?\d{8,10}:AA[A-Za-z0-9_-]{30,}",  # Telegram
     r"[a-z0-9-]+\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/_-]{20,}",  # Teams
@@ -125,9 +121,9 @@ PAYMENT: Final = (
 )
 
 MODEL: Final = (
-    _EDGE + r"sk-(?:ant|proj|svcacct|admin|or|lf|None)-[A-Za-z0-9_-]{16,}",  # Anthropic, OpenAI, OpenRouter …
-    _EDGE + r"sk-[A-Za-z0-9]{20,}",
-    _EDGE + r"hf_[A-Za-z0-9]{20,}",  # Hugging Face
+    r"\bsk-(?:ant|proj|svcacct|admin|or|lf|None)-[A-Za-z0-9_-]{16,}",  # Anthropic, OpenAI, OpenRouter …
+    r"\bsk-[A-Za-z0-9]{20,}",
+    r"\bhf_[A-Za-z0-9]{20,}",  # Hugging Face
     r"\bapi_org_[A-Za-z0-9]{20,}",
     r"\br8_[A-Za-z0-9]{20,}",  # Replicate
     r"\bgsk_[A-Za-z0-9]{20,}",  # Groq
