@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 import structlog
 from git.cmd import Git
 from git.exc import GitCommandNotFound
 
 from bot.failures import BotFailure
+from bot.git_names import git_sentence, shown
 
 log = structlog.get_logger(__name__)
 
@@ -37,15 +38,8 @@ CLONE_S = 3600.0
 _TERMINATE_S = 5.0
 _NOWHERE = "/nonexistent"
 NO_INDEX = f"{_NOWHERE}/index"
-"""`GIT_INDEX_FILE` of commands that need none: in a sparse worktree they would unfold the whole index first."""
+"""`GIT_INDEX_FILE` of commands that need none: in a sparse worktree they would unfold the whole index."""
 _ENV_PROGRAM = "env"
-
-_FULL_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?/[A-Za-z0-9._-]{1,100}")
-_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^/\s@]{1,500}@")
-_QUERY_TOKEN = re.compile(r"(?i)([?&](?:access_token|private_token|token|key)=)[^&\s'\"]{1,500}")
 
 ALWAYS: tuple[tuple[str, str], ...] = (
     ("core.hooksPath", "/dev/null"),
@@ -78,6 +72,9 @@ ALWAYS: tuple[tuple[str, str], ...] = (
 )
 """Configuration of every command; the highest precedence git knows, so that no repository can override it."""
 
+_A_PERSONS_OWN = frozenset({"core.sshCommand", "core.askPass", "credential.helper", "http.followRedirects"})
+"""What is left as the person at the terminal has it when we speak to their remote in their name."""
+
 Moment = Literal["before", "started", "after"]
 Observer = Callable[[Moment, tuple[str, ...]], None]
 
@@ -93,10 +90,6 @@ class GitFailed(BotFailure):
 
 class GitTimedOut(GitFailed):
     """It took longer than it may; it was asked to stop, then made to."""
-
-
-class BadName(BotFailure):
-    """A hash, branch or repository name that must not reach a git command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,60 +130,6 @@ class Answer:
         return self.out.split(b"\0")[:-1] if self.out else []
 
 
-def full_sha(text: str) -> str:
-    """`text` if it is a full commit hash, else BadName. Abbreviations and names are refused on purpose."""
-    if not _FULL_SHA.fullmatch(text):
-        raise BadName(
-            f"{shown(text)!r} is not a full commit hash. "
-            "Give all 40 characters, as `git rev-parse <commit>` prints them."
-        )
-    return text
-
-
-def branch_name(text: str) -> str:
-    """`text` if it is a plain branch name (the rules of `git check-ref-format --branch`, and stricter)."""
-    bad = (
-        not text
-        or len(text) > 255
-        or text[0] in "-+./"
-        or text[-1] in "./"
-        or text == "@"
-        or text.startswith("refs/")
-        or _BAD_IN_REF.search(text)
-    )
-    if bad:
-        raise BadName(f"{shown(text)!r} is not a branch name. Give it as `git branch` lists it.")
-    return text
-
-
-def repository_name(text: str) -> str:
-    """`text` if it is `owner/name`."""
-    name = text.partition("/")[2]
-    if not _REPOSITORY.fullmatch(text) or name in {".", ".."} or name.lower().endswith(".git"):
-        raise BadName(f"{shown(text)!r} is not a repository. Give it as owner/name.")
-    return text
-
-
-def shown(text: str, secrets: Iterable[str] = (), limit: int = 2000) -> str:
-    """`text` fit to be shown: no control characters, no credentials, not endless."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = _QUERY_TOKEN.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= limit else text[:limit] + "…"
-
-
-def git_sentence(err: str) -> str:
-    """The lines of git's standard error that say what went wrong, as one line; never empty."""
-    lines = [line.strip() for line in err.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if line.startswith(("fatal:", "error:", "remote: error", "remote: fatal"))
-    ]
-    chosen = [re.sub(r"^(?:fatal|error): ", "", line) for line in (telling or lines[-3:])]
-    return shown(" ".join(chosen[:3]), limit=400) or "git said nothing"
-
-
 class GitDoor:
     """Runs git. `protocols` are the transports this installation allows (`https`, and `http`, `file`, `ssh`
     where configured); `observe` is told of every command (for timings and for the crash tests)."""
@@ -202,8 +141,9 @@ class GitDoor:
     def run(
         self,
         *args: str,
-        git_dir: Path,
+        git_dir: Path | None,
         work_tree: Path | None = None,
+        start_in: Path | None = None,
         stdin: bytes = b"",
         timeout_s: float = LOCAL_S,
         ok: tuple[int, ...] = (0,),
@@ -212,24 +152,29 @@ class GitDoor:
         credential: Credential | None = None,
         on_progress: Callable[[str], None] | None = None,
         keep_open: tuple[int, ...] = (),
+        as_person: bool = False,
     ) -> Answer:
-        """Run `git <args>` on `git_dir` and wait for it.
+        """Run `git <args>` on `git_dir` and wait for it; without one, git looks for it from `start_in` up.
 
+        `as_person` leaves the user's own git configuration and credential helpers in force: only for
+        speaking to the remote of somebody's checkout, from a repository that is ours.
         `ok` are the exit codes the caller understands; any other raises GitFailed, `()` accepts all.
         `keep_open` are descriptors git inherits: a lock held through one outlives us until git has ended too,
         so that a successor never meets a git of ours that is still running. Whether a call may be repeated
         depends on the git command."""
-        where = [f"--git-dir={git_dir}"] + ([f"--work-tree={work_tree}"] if work_tree else [])
+        where = [f"--git-dir={git_dir}"] if git_dir else []
+        where += [f"--work-tree={work_tree}"] if work_tree else []
         secrets = credential.secrets() if credential else ()
         if any(secret in arg for secret in secrets for arg in args):
             raise GitFailed("A credential was about to become a git argument; nothing was run.")
-        environment = self._environment((*config, *(credential.config() if credential else ())), env or {})
+        settings = (*config, *(credential.config() if credential else ()))
+        environment = self._environment(settings, env or {}, as_person)
         command = [*_unset(environment), "git", *where, *args]
         self._tell("before", args)
         began = time.monotonic()
         answer = self._execute(
             command,
-            work_tree or git_dir,
+            start_in or work_tree or git_dir or Path.cwd(),
             environment,
             stdin,
             timeout_s,
@@ -250,9 +195,12 @@ class GitDoor:
         if self._observe:
             self._observe(moment, args)
 
-    def _environment(self, config: Iterable[tuple[str, str]], extra: Mapping[str, str]) -> dict[str, str]:
+    def _environment(
+        self, config: Iterable[tuple[str, str]], extra: Mapping[str, str], as_person: bool
+    ) -> dict[str, str]:
         allowed = tuple((f"protocol.{name}.allow", "always") for name in self.protocols)
-        pairs = [*ALWAYS, *allowed, *config]
+        always = [pair for pair in ALWAYS if not (as_person and pair[0] in _A_PERSONS_OWN)]
+        pairs = [*always, *allowed, *config]
         environment = {
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -275,6 +223,10 @@ class GitDoor:
         for number, (key, value) in enumerate(pairs):
             environment[f"GIT_CONFIG_KEY_{number}"] = key
             environment[f"GIT_CONFIG_VALUE_{number}"] = value
+        if as_person:
+            for name in ("GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL", "GIT_ASKPASS",
+                         "GIT_SSH_COMMAND", "HOME", "XDG_CONFIG_HOME"):  # fmt: skip
+                del environment[name]
         environment.update(extra)
         return environment
 
@@ -302,7 +254,7 @@ class GitDoor:
             )
         except (GitCommandNotFound, FileNotFoundError) as missing:
             raise GitFailed("git was not found on this machine. Install git 2.38 or later.") from missing
-        process: subprocess.Popen[bytes] = wrapped.proc
+        process = cast("subprocess.Popen[bytes]", wrapped.proc)
         self._tell("started", args)
         try:
             if on_progress:

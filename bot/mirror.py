@@ -1,7 +1,8 @@
-"""Kept bare mirrors, one a repository: fetched, locked across processes, mended by themselves, bounded in size.
+"""Kept bare mirrors, one a repository: fetched, locked across processes, mended by themselves, bounded in
+size.
 
-A mirror is a cache: whatever is wrong with one (cut off in the middle of a fetch, a failing `git fsck`, a pack
-that cannot be read) ends in the same way, it is cloned again beside the old one and put in its place.
+A mirror is a cache: whatever is wrong with one (cut off in the middle of a fetch, a failing `git fsck`, a
+pack that cannot be read) ends in the same way, it is cloned again beside the old one and put in its place.
 """
 
 from __future__ import annotations
@@ -22,20 +23,13 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
+    wait_fixed,
+    wait_random_exponential,
 )
-from tenacity import wait_fixed, wait_random_exponential
 
 from bot.failures import BotFailure, CannotReadRepository
-from bot.git_door import (
-    CLONE_S,
-    NETWORK_S,
-    Credential,
-    GitDoor,
-    GitFailed,
-    branch_name,
-    git_sentence,
-    repository_name,
-)
+from bot.git_door import CLONE_S, NETWORK_S, Credential, GitDoor, GitFailed
+from bot.git_names import branch_name, git_sentence, repository_name
 from bot.mirror_progress import SUFFIX as PROGRESS_SUFFIX
 from bot.mirror_progress import ProgressFile
 
@@ -72,7 +66,8 @@ def _is_busy(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def file_lock(path: Path, shared: bool = False, wait_s: float = _LOCK_WAIT_S) -> Iterator[int]:
-    """Hold an flock on `path` (made if missing), yielding its descriptor; it ends with the process that holds it.
+    """Hold an flock on `path` (made if missing), yielding its descriptor; it ends with the process that
+    holds it.
 
     Raises CannotReadRepository when it is not free within `wait_s` seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""What git says of commits and of the branch since them: heads, ancestry, shapes, reverts that already happened.
+"""What git says of commits and of the branch since them: heads, ancestry, shapes, reverts that already
+happened.
 
-Everything is read from a git directory that is ours (a mirror, or a scratch repository over somebody's objects),
-in as few commands as possible: this is the hot path between verdict and push.
+Everything is read from a git directory that is ours (a mirror, or a scratch repository over somebody's
+objects), in as few commands as possible: this is the hot path between verdict and push.
 """
 
 from __future__ import annotations
@@ -115,12 +116,13 @@ class Source:
     def changes_between(
         self, pairs: Iterable[tuple[str, str]]
     ) -> list[tuple[tuple[bytes, bytes, bytes], ...]]:
-        """For each (old, new) pair of commits the (path, old mode and blob, new mode and blob) that differ."""
+        """For each (old, new) pair of commits the (path, old mode and blob, new mode and blob) that
+        differ."""
         found = []
         for old, new in pairs:
             answer = self.door.run(
-                "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", "--no-textconv",
-                "--end-of-options", old, new, "--",
+                "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff",
+                "--no-textconv", "--end-of-options", old, new, "--",
                 git_dir=self.git_dir, env={"GIT_INDEX_FILE": NO_INDEX},
             )  # fmt: skip
             found.append(raw_changes(answer.fields()))
@@ -241,8 +243,9 @@ def _sides(source: Source, parents: tuple[str, ...], tip: str) -> tuple[int, ...
 def undone_by(source: Source, record: CommitRecord, mainline: Mainline, since: Since) -> str | None:
     """The commit that took `record`'s change back and was not itself undone since; None while it is in force.
 
-    Proven by content, in the order things happened: a commit whose change is the exact inverse switches it off,
-    one whose change is the same switches it on again (a reland). Messages only point at where to look."""
+    Proven by content, in the order things happened: a commit whose change is the exact inverse switches it
+    off, one whose change is the same switches it on again (a reland). Messages only point at where to
+    look."""
     later = [each for each in since.line() if each.sha != record.sha and each.parents]
     if record.sha in {each.sha for each in since.line()}:
         later = later[: [each.sha for each in since.line()].index(record.sha)]
@@ -286,8 +289,9 @@ def _changes_of(
     """The change of each commit against its first parent, all in one command."""
     lines = "".join(f"{each.sha} {each.parents[0]}\n" for each in records)
     answer = source.door.run(
-        "diff-tree", "--stdin", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", "--no-textconv",
-        "--always", git_dir=source.git_dir, stdin=lines.encode(), env={"GIT_INDEX_FILE": NO_INDEX},
+        "diff-tree", "--stdin", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff",
+        "--no-textconv", "--always", git_dir=source.git_dir, stdin=lines.encode(),
+        env={"GIT_INDEX_FILE": NO_INDEX},
     )  # fmt: skip
     groups: dict[str, list[bytes]] = {}
     current: list[bytes] = []

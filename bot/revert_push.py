@@ -1,7 +1,8 @@
 """Pushing one revert: the branch moves from the head we built on to our commit, or not at all.
 
-The push carries a lease on that head, a compare-and-swap on the server: our commit is a child of it, so the lease
-can never rewind anything, and a branch that was reset meanwhile is not fast-forwarded back over the reset.
+The push carries a lease on that head, a compare-and-swap on the server: our commit is a child of it, so the
+lease can never rewind anything, and a branch that was reset meanwhile is not fast-forwarded back over the
+reset.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bot.git_door import NETWORK_S, NO_INDEX, Answer, Credential, GitDoor, GitTimedOut, git_sentence, shown
+from bot.git_door import NETWORK_S, NO_INDEX, Answer, Credential, GitDoor, GitTimedOut
+from bot.git_names import git_sentence, shown
 
 _RESULT = re.compile(r"^([ +\-*=!])\t([^\t]*)\t(.*)$")
 _RACE = re.compile(
@@ -53,8 +55,7 @@ def push(
     expected: str | None,
     credential: Credential | None,
     keep_open: tuple[int, ...] = (),
-    env: dict[str, str] | None = None,
-    config: tuple[tuple[str, str], ...] = (),
+    as_person: bool = False,
 ) -> Pushed:
     """Push `sha` to `branch`, which must stand at `expected` (None: must not exist). Never rewinds.
 
@@ -62,10 +63,11 @@ def push(
     ref = f"refs/heads/{branch}"
     try:
         answer = door.run(
-            "push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--no-signed",
-            f"--force-with-lease={ref}:{expected or ''}", "--end-of-options", url, f"{sha}:{ref}",
+            "push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules",
+            "--no-signed", f"--force-with-lease={ref}:{expected or ''}",
+            "--end-of-options", url, f"{sha}:{ref}",
             git_dir=git_dir, ok=(), timeout_s=NETWORK_S, credential=credential, keep_open=keep_open,
-            env={"GIT_INDEX_FILE": NO_INDEX, **(env or {})}, config=config,
+            env={"GIT_INDEX_FILE": NO_INDEX}, as_person=as_person,
         )  # fmt: skip
     except GitTimedOut as slow:
         return Pushed(PushEnd.BROKEN, slow.reason)

@@ -1,9 +1,10 @@
 """The isolated, nearly empty worktree in which `git revert -m 1` runs.
 
 A scratch repository borrows the objects of a mirror or a checkout and owns nothing else: no hooks, filters,
-drivers or settings of anybody, no refs to clean up, new objects in quarantine until they are pushed. Its sparse
-worktree holds the root's files and those folders whose `.gitattributes` can change how the paths at hand are
-merged; that is all merge-ort reads from a worktree. Where that cannot be shown to suffice it checks out in full.
+drivers or settings of anybody, no refs to clean up, new objects in quarantine until they are pushed. Its
+sparse worktree holds the root's files and those folders whose `.gitattributes` can change how the paths at
+hand are merged; that is all merge-ort reads from a worktree. Where that cannot be shown to suffice it
+checks out in full.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 import structlog
 
 from bot.failures import CannotRevert
-from bot.git_door import Answer, GitDoor, git_sentence
+from bot.git_door import Answer, GitDoor
+from bot.git_names import git_sentence
 from bot.revert_history import Source
 
 log = structlog.get_logger(__name__)
@@ -34,12 +36,14 @@ _AUTO_MERGED = re.compile(rb"^Auto-merging (.*)$", re.MULTILINE)
 _FOLDERS_AT_MOST = 200
 _BYTES_AN_ENTRY = 40
 _FILES_AT_MOST = 3000
-"""Files directly in the sparse set's folders; more make the sparse worktree slower than marking paths one by one."""
+"""Files directly in the sparse set's folders; more make the sparse worktree slower than marking paths one
+by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitIdentity:
-    """Who commits reverts, and how they are signed: `sign_format` is git's `gpg.format` (`ssh`, `openpgp`)."""
+    """Who commits reverts, and how they are signed: `sign_format` is git's `gpg.format` (`ssh`,
+    `openpgp`)."""
 
     name: str
     email: str
@@ -95,8 +99,8 @@ class Scratch:
     def populate(self, head: str, folders: Iterable[bytes] | None, narrow: bool = False) -> None:
         """A worktree of `head` holding the root's files and those directly in `folders`; all for None.
 
-        `narrow` takes only the `.gitattributes` themselves: slower for git to work out, but right where one of
-        these folders holds thousands of files."""
+        `narrow` takes only the `.gitattributes` themselves: slower for git to work out, but right where one
+        of these folders holds thousands of files."""
         self._folders = None if folders is None else tuple(folders)
         self.full, self._narrow = folders is None, narrow
         self._place(head)
@@ -265,7 +269,8 @@ def cone_patterns(folders: Iterable[bytes]) -> bytes:
 
 
 def file_patterns(folders: Iterable[bytes]) -> bytes:
-    """The sparse-checkout patterns for the `.gitattributes` of the root and of `folders`, and nothing else."""
+    """The sparse-checkout patterns for the `.gitattributes` of the root and of `folders`, and nothing
+    else."""
     lines = [b"/.gitattributes\n"]
     for folder in folders:
         escaped = _GLOB.sub(r"\\\1", folder.decode("utf-8", "surrogateescape"))
@@ -294,8 +299,8 @@ def ancestor_folders(paths: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def attribute_folders(source: Source, tip: str, paths: Iterable[bytes]) -> tuple[bytes, ...] | None:
-    """The folders above `paths` that hold a `.gitattributes` in `tip`; None when a sparse worktree cannot hold
-    them (a name that a pattern file cannot say, or too many), so that a full checkout is needed."""
+    """The folders above `paths` that hold a `.gitattributes` in `tip`; None when a sparse worktree cannot
+    hold them (a name that a pattern file cannot say, or too many), so that a full checkout is needed."""
     folders = ancestor_folders(paths)
     names = {folder: f"{tip}:{os.fsdecode(folder)}/.gitattributes" for folder in folders}
     facts = source.objects(names.values())

@@ -1,4 +1,5 @@
-"""Making the revert: check the commits against the branch, run `git revert -m 1` in isolation, prove the result.
+"""Making the revert: check the commits against the branch, run `git revert -m 1` in isolation, prove the
+result.
 
 This is the one function behind the bot and behind `rollback-bot revert`; nothing in here reaches a network or
 changes a branch. What comes out is a commit in a scratch repository, or the reason why there is none.
@@ -28,15 +29,16 @@ from policies.revert_message import RevertTrailers, one_line, revert_message
 log = structlog.get_logger(__name__)
 
 _ROUNDS = 4
-"""How often the sparse set may grow by folders that only the revert itself showed, before all is checked out."""
+"""How often the sparse set may grow by folders that only the revert itself showed, before all is checked
+out."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevertRequest:
     """What to revert on which branch, in whose name; `commits` in any order, full hashes.
 
-    `good_tree_of` is the last good commit: when the head is one of `commits`, the tree must come out as its tree.
-    `known_tips` are (sha, how it is known) that were the branch's tip at some time before."""
+    `good_tree_of` is the last good commit: when the head is one of `commits`, the tree must come out as its
+    tree. `known_tips` are (sha, how it is known) that were the branch's tip at some time before."""
 
     branch: str
     commits: tuple[str, ...]
@@ -96,12 +98,12 @@ class _NotPossible(Exception):
 def prepare(scratch: Scratch, source: Source, head: str, request: RevertRequest) -> Prepared:
     """Check and make the revert of `request` on `head`.
 
-    `source` is where history is read. Repeating it makes the same decision on the same history. Raises GitFailed
-    when history cannot be read, which says nothing about the request."""
+    `source` is where history is read. Repeating it makes the same decision on the same history. Raises
+    GitFailed when history cannot be read, which says nothing about the request."""
     try:
         todo, notes, undone = _checked(source, head, request)
         if not todo:
-            return _already(source, head, undone, notes)
+            return _already(source, head, undone)
         done = _revert_all(scratch, source, head, request, todo)
         return _judged(scratch, request, head, todo, undone, notes, done)
     except _NotPossible as answer:
@@ -131,8 +133,8 @@ def _checked(
         if sha not in since.by_sha:
             raise _refused(
                 head,
-                f"{sha[:12]} is not on {request.branch} (its head is {head[:12]}): the branch was reset, or the "
-                "commit was never merged there. Nothing was reverted.",
+                f"{sha[:12]} is not on {request.branch} (its head is {head[:12]}): the branch was reset, or "
+                "the commit was never merged there. Nothing was reverted.",
                 f"git branch --all --contains {sha}",
             )
     ours = own_revert(since, request.trailers.deploy_id, commits)
@@ -189,7 +191,7 @@ def _refused(head: str, reason: str, command: str | None = None) -> _NotPossible
     return _NotPossible(Prepared(RevertOutcome.REFUSED, reason, head, command=command))
 
 
-def _already(source: Source, head: str, undone: dict[str, str], notes: tuple[str, ...]) -> Prepared:
+def _already(source: Source, head: str, undone: dict[str, str]) -> Prepared:
     by = tuple(dict.fromkeys(undone.values()))
     tree = source.objects([f"{head}^{{tree}}"])[f"{head}^{{tree}}"]
     return Prepared(
@@ -198,7 +200,6 @@ def _already(source: Source, head: str, undone: dict[str, str], notes: tuple[str
         head,
         by,
         tree.sha if tree else None,
-        notes=notes,
     )
 
 
@@ -208,7 +209,8 @@ def _already(source: Source, head: str, undone: dict[str, str], notes: tuple[str
 def _revert_all(
     scratch: Scratch, source: Source, head: str, request: RevertRequest, todo: tuple[_Todo, ...]
 ) -> _Round:
-    """`git revert` in the sparse worktree, grown by folders the revert turns out to need; in full if it must."""
+    """`git revert` in the sparse worktree, grown by folders the revert turns out to need; in full if it
+    must."""
     pairs = [(each.record.parents[each.mainline.parent - 1], each.record.sha) for each in todo]
     known = {path for paths in source.paths_between(pairs) for path in paths}
     folders = attribute_folders(source, head, known)
@@ -347,7 +349,7 @@ def _conflict(
 ) -> Prepared:
     order = [each.record.sha for each in todo]
     paths = tuple(sorted(done.conflicts))
-    shas = " ".join(order)
+    shas, on = " ".join(order), shlex.quote(request.branch)
     extra: tuple[str, ...] = ()
     # Line endings alone can conflict. Whether that is so is worth a second try; deciding it is a person's.
     scratch.start_over(head)
@@ -363,7 +365,7 @@ def _conflict(
         head,
         conflicts=paths,
         notes=(*notes, *extra),
-        command=f"git switch {shlex.quote(request.branch)} && git pull --ff-only && git revert -m 1 {option}{shas}",
+        command=f"git switch {on} && git pull --ff-only && git revert -m 1 {option}{shas}",
     )
 
 

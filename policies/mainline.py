@@ -1,7 +1,7 @@
 """Which parent of a merge is the branch it landed on, and so what `git revert -m` must be told.
 
-Normally that is the first parent. In a *foxtrot* merge (the branch merged into somebody's work, and that pushed
-as the branch) it is not, and `-m 1` would silently remove what everybody else had deployed.
+Normally that is the first parent. In a *foxtrot* merge (the branch merged into somebody's work, and that
+pushed as the branch) it is not, and `-m 1` would silently remove what everybody else had deployed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _merges_the_branch_itself(subject: str, branch: str, repository: str | None)
 
 
 def _is_own_address(url: str, repository: str | None) -> bool:
-    """Whether the address of `git pull` is the repository's own, not a fork's of which `git pull` is normal."""
+    """Whether the address of `git pull` is the repository's own, not a fork's of which `git pull` is
+    normal."""
     parts = [part for part in re.split(r"[/:]", url.removesuffix("/").removesuffix(".git").lower()) if part]
     if not repository:
         return True

@@ -1,8 +1,8 @@
 """What a revert commit says: the subject made harmless, the sentence git tools look for, and our trailers.
 
-The subject of the reverted commit is foreign text. A marker such as `[skip ci]` in it would keep the revert from
-being deployed, a closing word would close an issue, an `@name` would notify people: all three are taken out.
-The sources are the forges' own documentation of skip markers, closing keywords and mentions.
+The subject of the reverted commit is foreign text. A marker such as `[skip ci]` in it would keep the revert
+from being deployed, a closing word would close an issue, an `@name` would notify people: all three are
+taken out. The sources are the forges' own documentation of skip markers, closing keywords and mentions.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _SENTENCE_LIMIT = 400
 
 _WHAT = (
     r"(?:ci|cd|cicd|actions?|checks?|builds?|deploy(?:s|ment|ments)?|pipelines?|workflows?|tests?|release"
-    r"|azurepipelines|azpipelines|azp|travis(?:[ ._-]*ci)?|circle(?:[ ._-]*ci)?|appveyor|netlify|vercel|render"
-    r"|buildkite|semaphore|drone|bitrise|codebuild|jenkins|gitlab|cirrus(?:[ ._-]*ci)?|cloudflare|amplify|pages)"
+    r"|azurepipelines|azpipelines|azp|travis(?:[ ._-]*ci)?|circle(?:[ ._-]*ci)?|appveyor|netlify|vercel"
+    r"|render|buildkite|semaphore|drone|bitrise|codebuild|jenkins|gitlab|cirrus(?:[ ._-]*ci)?|cloudflare"
+    r"|amplify|pages)"
 )
 _GAP = r"[\s._:*-]{0,20}"
 _SKIP = r"(?:skip(?:s|ped|ping)?|no|disable)"

@@ -1,4 +1,5 @@
-"""Real git repositories for tests: histories built with plain git, and a plain `git revert` to compare with."""
+"""Real git repositories for tests: histories built with plain git, and a plain `git revert` to compare
+with."""
 
 from __future__ import annotations
 
@@ -59,13 +60,12 @@ class History:
     def write(self, files: Mapping[str | bytes, str | bytes | None]) -> None:
         """Put files into the work tree; None removes one."""
         for name, content in files.items():
-            path = os.path.join(os.fsencode(self.work), os.fsencode(name))
+            path = self.work / os.fsdecode(name)
             if content is None:
-                os.unlink(path)
+                path.unlink()
                 continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as out:
-                out.write(content.encode() if isinstance(content, str) else content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def commit(
         self, message: str | bytes, files: Mapping[str | bytes, str | bytes | None] | None = None

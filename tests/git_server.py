@@ -18,7 +18,8 @@ from werkzeug.wrappers import Request, Response
 class GitServer:
     """Serves every bare repository below `root` as `<url>/<owner>/<name>.git`.
 
-    With a `token`, everything else is answered 401. `before` sees each request first (to delay, break, watch)."""
+    With a `token`, everything else is answered 401. `before` sees each request first (to delay, break,
+    watch)."""
 
     def __init__(self, root: Path, token: str | None = None) -> None:
         self.root = root
