@@ -8,12 +8,18 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from rehearsal.narrator import Narrator
+    from rehearsal.story import Ending, Story
+
 NEEDED = ("moto", "flask", "flask_cors", "django", "gunicorn", "cmarkgfm", "jwt", "cryptography", "werkzeug")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -83,7 +89,8 @@ def play(
         raise typer.BadParameter(
             f"There is no story {scenario!r}; there are {', '.join(SCENARIOS)}.", param_hint="--scenario"
         )
-    signal.signal(signal.SIGTERM, _end)
+    for number in SIGNALS[1:]:
+        signal.signal(number, _end)
     try:
         code = tell(scenario, as_json=as_json, keep=keep, timeout_s=timeout_s, with_bot=with_bot)
     except (_Ended, KeyboardInterrupt):
@@ -118,20 +125,28 @@ def tell(name: str, *, as_json: bool, keep: bool, timeout_s: float, with_bot: bo
             ending.outcome = "stuck"
             story.claims.that(str(stuck), False)
         _close(story)
+        if as_json:
+            _print_json(ending)
         if keep:
             _stay(narrator)
     except (BotFailed, WorldFailed) as failed:
         narrator.say(str(failed), "bad")
         ending.untrue.append({"sentence": str(failed), "seen": ""})
+        if as_json:
+            _print_json(ending)
     finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         world.stop()
-    if as_json:
-        sys.stderr.flush()
-        print(json.dumps(ending.as_json(), ensure_ascii=False), flush=True)
     return 0 if ending.ok else 1
 
 
-def _close(story) -> None:  # type: ignore[no-untyped-def]
+def _print_json(ending: Ending) -> None:
+    sys.stderr.flush()
+    print(json.dumps(ending.as_json(), ensure_ascii=False), flush=True)
+
+
+def _close(story: Story) -> None:
     """Print what was true and what was not, the figures, and where to look."""
     ending, narrator, world = story.ending, story.narrator, story.world
     ending.untrue = [{"sentence": claim.sentence, "seen": claim.seen} for claim in story.claims.untrue]
@@ -141,23 +156,30 @@ def _close(story) -> None:  # type: ignore[no-untyped-def]
         narrator.say(claim.sentence, "good" if claim.true else "bad", detail=claim.seen)
     if not ending.ok and world.bot is not None:
         narrator.say("The end of the worker's log:", "bad")
-        narrator.console.print(world.bot.tail("worker"), markup=False, highlight=False)
+        narrator.console.print(world.bot.tail("worker"), markup=False, highlight=False, soft_wrap=True)
+    if ending.comment:
+        headline = next((line for line in ending.comment.splitlines() if line.startswith("#")), "")
+        narrator.say("The comment begins:", detail=headline.lstrip("# "))
     figures = {
         "deploy to verdict": ending.deploy_to_verdict_s,
         "verdict to push": ending.verdict_to_push_s,
         "push to recovered": ending.push_to_recovered_s,
     }
-    addresses = {"pull request": ending.pull_request, "site": world.site_url}
+    addresses = {"pull request": ending.pull_request or "", "site": world.site_url}
     if world.bot is not None:
         addresses = {"dashboard": world.base_url, **addresses}
     narrator.closing(figures, addresses)
     narrator.say(f"Outcome: {ending.outcome}", "good" if ending.ok else "bad")
 
 
-def _stay(narrator) -> None:  # type: ignore[no-untyped-def]
+def _stay(narrator: Narrator) -> None:
+    """Wait for Ctrl-C or SIGTERM, which are the ordinary end of a world that was kept."""
     narrator.say("The world stays up; Ctrl-C puts it away", "wait")
-    while True:
-        time.sleep(3600)
+    try:
+        while True:
+            time.sleep(3600)
+    except (_Ended, KeyboardInterrupt):
+        narrator.say("Putting the world away", "wait")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.ec2.models import ec2_backends
 from moto.elbv2 import models as elb
+
+from rehearsal.serving import fetch
 
 ACCOUNT = "123456789012"
 NAMESPACE = "AWS/ApplicationELB"
@@ -29,9 +29,8 @@ class Prober:
 
     def ask(self, path: str) -> Any:
         try:
-            with urllib.request.urlopen(self._url + path, timeout=2) as answer:
-                return json.load(answer)
-        except (OSError, urllib.error.URLError) as error:
+            return json.loads(fetch(self._url + path, 2)[1])
+        except (OSError, ValueError) as error:
             raise ProberGone(str(error)) from error
 
     def targets(self) -> dict[str, list[dict[str, Any]]]:
@@ -69,7 +68,7 @@ def patch_target_health(prober: Prober) -> None:
             )
         return found
 
-    elb.ELBv2Backend.describe_target_health = describe
+    setattr(elb.ELBv2Backend, "describe_target_health", describe)  # noqa: B010  a method of moto's, on purpose
 
 
 def create_load_balancing(region: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from moto.core.responses import ActionResult
 from moto.ssm import models as ssm
@@ -183,16 +183,18 @@ def _script(backend: ssm.SimpleSystemManagerBackend, document: str, parameters: 
         pattern = described["parameters"][name].get("allowedPattern")
         if pattern and not all(re.search(pattern, one) for one in value):
             raise SSMException("InvalidParameters", f"Parameter '{name}' does not match {pattern}")
-        lines = [
-            re.sub(r"\{\{\s*" + re.escape(name) + r"\s*\}\}", lambda _, v=value: " ".join(v), x)
-            for x in lines
-        ]
+        lines = [_filled(line, name, " ".join(value)) for line in lines]
     return "\n".join(lines)
+
+
+def _filled(line: str, name: str, value: str) -> str:
+    """A document's line with `{{ name }}` replaced."""
+    return re.sub(r"\{\{\s*" + re.escape(name) + r"\s*\}\}", lambda _: value, line)
 
 
 def patch_commands(agent: Agent) -> None:
     """Give moto's Systems Manager this agent."""
-    ssm.Command = RealCommand
+    setattr(ssm, "Command", RealCommand)  # noqa: B010
     original = ssm.SimpleSystemManagerBackend.send_command
 
     def send(self: ssm.SimpleSystemManagerBackend, **named: Any) -> RealCommand:
@@ -202,11 +204,11 @@ def patch_commands(agent: Agent) -> None:
                     "InvalidInstanceId", f"Instances [[{name}]] not in a valid state for account"
                 )
         script = _script(self, named["document_name"] or "", named["parameters"] or {})
-        command = original(self, **named)
+        command = cast("RealCommand", original(self, **named))
         command.start(agent, script)
         return command
 
-    ssm.SimpleSystemManagerBackend.send_command = send
+    setattr(ssm.SimpleSystemManagerBackend, "send_command", send)  # noqa: B010
 
     def describe_instances(self: SimpleSystemManagerResponse) -> ActionResult:
         wanted: set[str] | None = None
@@ -235,7 +237,7 @@ def patch_commands(agent: Agent) -> None:
         ]
         return ActionResult({"InstanceInformationList": known})
 
-    SimpleSystemManagerResponse.describe_instance_information = describe_instances
+    setattr(SimpleSystemManagerResponse, "describe_instance_information", describe_instances)  # noqa: B010
 
     def list_invocations(self: SimpleSystemManagerResponse) -> ActionResult:
         command_id, instance = self._get_param("CommandId"), self._get_param("InstanceId")
@@ -244,10 +246,10 @@ def patch_commands(agent: Agent) -> None:
         for command in self.ssm_backend.list_commands(command_id, None):
             for one in command.invocations:
                 if instance in (None, one["InstanceId"]):
-                    shown.append(_listed(command, one, bool(details)))
+                    shown.append(_listed(cast("RealCommand", command), one, bool(details)))
         return ActionResult({"CommandInvocations": shown})
 
-    SimpleSystemManagerResponse.list_command_invocations = list_invocations
+    setattr(SimpleSystemManagerResponse, "list_command_invocations", list_invocations)  # noqa: B010
 
 
 def _listed(command: RealCommand, invocation: dict[str, Any], details: bool) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def inside(container: Json, place: Path, text: str) -> str:
     if not work:
         return text
     found = re.compile(r"(?<![\w./-])" + re.escape(work) + r"(?![\w.-])")
-    return found.sub(lambda _: str(place / "fs"), text)
+    return str(found.sub(lambda _: str(place / "fs"), text))
 
 
 def environment_of(container: Json, place: Path) -> dict[str, str]:

@@ -198,8 +198,10 @@ class PullRequests:
         tree = git.merged_tree(base, pull.head_sha)
         if method == "squash":
             commits = self.commits(repository, pull)
-            subject = title or f"{pull.title} (#{pull.number})"
+            subject = title or f"{pull.title if len(commits) > 1 else commits[0].subject} (#{pull.number})"
             listed = "\n\n".join("* " + commit.message for commit in commits)
+            if len(commits) == 1:
+                listed = commits[0].message.partition("\n")[2].strip("\n")
             text = f"{subject}\n\n{listed if message is None else message}".rstrip() + "\n"
             author = pull.author
             who = Signature(author.name or author.login, author.commit_email, at)

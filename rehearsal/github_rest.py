@@ -90,7 +90,7 @@ class Call:
         size = min(max(_number("per_page", 30), 1), 100)
         number = max(_number("page", 1), 1)
         last = max(1, -(-len(items) // size))
-        links = {}
+        links: dict[str, int] = {}
         if number < last:
             links |= {"next": number + 1, "last": last}
         if number > 1:

@@ -219,7 +219,8 @@ def bot_crash(story: Story) -> None:
 
     world.github.activity.before_comment_write = die_after_push
     merged, deploy = _break_develop(story)
-    story.wait_for("the worker is killed after its push", lambda: killed, 75)
+    with story.narrator.stage("deploy to bot's push"):
+        story.wait_for("the worker is killed after its push", lambda: killed, 75)
     story.narrator.say("The bot's worker is killed (SIGKILL) between its push and its comment", "bad")
     story.narrator.say("The platform starts a new worker")
     _recovered_by_push(story, merged, deploy)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
+import random
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -17,10 +22,43 @@ WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment."""
+    """A loopback TCP port for something that binds it later, and perhaps again.
+
+    Taken from below the range that the system hands to outgoing connections: one of those could otherwise sit
+    on the port while a container is being replaced.
+    """
+    for port in random.sample(range(15_000, _first_ephemeral_port()), k=50):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32_768
+    return first if first > 15_100 else 65_000
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def fetch(url: str, timeout_s: float = 5.0) -> tuple[int, bytes]:
+    """GET a loopback address past any proxy of this terminal: (status, body); OSError when nobody answers."""
+    try:
+        with _DIRECT.open(url, timeout=timeout_s) as answer:
+            return int(answer.status), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"{url}: {error!r}") from error
 
 
 def wait_until(ready: Callable[[], bool], timeout_s: float, *, pause_s: float = 0.05) -> bool:

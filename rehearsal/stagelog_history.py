@@ -173,8 +173,8 @@ class History:
             f"--export-marks={marks}",
             stdin=b"".join(self._lines),
         )
-        sha_of = dict(reversed(line.split(" ")) for line in marks.read_text().splitlines())
-        shas = {int(sha): mark for mark, sha in ((v, k.lstrip(":")) for v, k in sha_of.items())}
+        lines = [line.split(" ") for line in marks.read_text().splitlines()]
+        shas = {int(mark.lstrip(":")): sha for mark, sha in lines}
         marks.unlink()
         for one, base, head, merge in landed:
             self._record(one, shas[base], shas[head], shas[merge])

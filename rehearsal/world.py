@@ -28,8 +28,6 @@ import shutil
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +41,7 @@ from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGro
 from rehearsal.machine import Machine
 from rehearsal.planted_secrets import PlantedSecrets
 from rehearsal.runner import Plan, Runner
-from rehearsal.serving import LOOPBACK, free_port, wait_until
+from rehearsal.serving import LOOPBACK, fetch, free_port, wait_until
 from rehearsal.stagelog_history import open_broken_pull, open_harmless_pull, write_history
 
 OWNER, NAME, BRANCH, ENVIRONMENT = "acme", "stagelog", "develop", "develop"
@@ -281,10 +279,7 @@ class World:
     def site_status(self) -> int:
         """The status line of the public address, 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(self.site_url, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
+            return fetch(self.site_url)[0]
         except OSError:
             return 0
 
@@ -306,9 +301,10 @@ class World:
     def _bot_json(self, path: str) -> Any:
         """The bot's JSON at a path, an empty object for other content, None when the answer is not 200."""
         try:
-            with urllib.request.urlopen(self.base_url + path, timeout=5) as answer:
-                body = answer.read()
-        except (OSError, urllib.error.URLError):
+            status, body = fetch(self.base_url + path)
+        except OSError:
+            return None
+        if status != 200:
             return None
         try:
             return json.loads(body)

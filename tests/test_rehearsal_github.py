@@ -1,4 +1,4 @@
-"""The stand-in GitHub as git and PyGithub meet it: sign-in, protected branches, merges, tokens that expire."""
+"""The stand-in GitHub as git and PyGithub meet it: sign-in, protection, merges, tokens that expire."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_three_ways_to_merge_are_real_git(played: Played, method: str) -> No
     assert sorted(name for *_, name in git.listing(commit.tree)) == ["a.txt", "b.txt", "c.txt"]
     expected = {
         "merge": ("Merge pull request #1 from acme/feature/x\n\nAdd b", (merged.before, played.feature)),
-        "squash": ("Add b (#1)\n\n* Add b", (merged.before,)),
+        "squash": ("Add b (#1)", (merged.before,)),
         "rebase": ("Add b", (merged.before,)),
     }
     assert (commit.message, commit.parents) == expected[method]
@@ -319,7 +319,10 @@ def test_the_page_of_a_pull_request_reads_like_one(played: Played) -> None:
     pull = played.github.pulls.open(
         played.repository, played.github.user("dana"), head="feature/x", base="develop", title="Add <b>"
     )
-    text = "## Rolled back\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<details><summary>Log</summary>\n\n```\nboom\n```\n</details>"
+    text = (
+        "## Rolled back\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+        "<details><summary>Log</summary>\n\n```\nboom\n```\n</details>"
+    )
     played.github.activity.comment(played.repository, pull, played.app.bot, text, played.app)
     page = requests.get(f"{played.github.url}/acme/stagelog/pull/1", timeout=10).text
     assert "Add &lt;b&gt;" in page and "<details><summary>Log</summary>" in page and "<table>" in page
