@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from urllib.parse import quote
 
 from bot.comments_evidence import (
     facts_table,
@@ -16,9 +16,16 @@ from bot.comments_evidence import (
     reasons,
     timeline,
 )
-from bot.comments_headline import headline, is_failing, is_observed, title
+from bot.comments_headline import (
+    bad_commits,
+    headline,
+    is_failing,
+    is_observed,
+    pull_request_of,
+    title,
+)
 from bot.comments_next import next_step, notices
-from bot.comments_text import commit, incident_url, prose, short, words
+from bot.comments_text import MOST_ID_CHARS, commit, incident_url, prose, short, words
 from policies.cleaning import inline
 from policies.facts import Incident, IncidentState, PullRequestFacts
 from policies.limits import Plan
@@ -30,12 +37,15 @@ MOST_BYTES = 60_000
 _ITEMS_TRIED = (100, 30, 8, 2)
 """Of every list, how many items; fewer are tried only when even a short log finds no room beside them."""
 _SHORT_LOG_BYTES = 6_000
-_TRAILER_VALUE = re.compile(r"[A-Za-z0-9._:/#-]{1,200}")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*")
+_TRAILER_VALUE = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 def incident_marker(incident_id: str) -> str:
-    """The hidden first line by which the incident's comment is found again."""
-    return f"<!-- rollback-bot:incident:{quote(incident_id, safe='').replace('-', '%2D')} -->"
+    """The hidden first line by which the incident's comment is found again; any id makes an HTML comment."""
+    if not _PLAIN_ID.fullmatch(incident_id) or len(incident_id) > MOST_ID_CHARS:
+        incident_id = hashlib.sha256(incident_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"<!-- rollback-bot:incident:{incident_id} -->"
 
 
 def incident_comment(
@@ -123,13 +133,9 @@ def revert_pull_request(incident: Incident, plan: Plan) -> tuple[str, str]:
     The title holds no words from outside but the environment's name: a `[skip ci]` in an old title would keep
     the fix from being deployed.
     """
-    reverted = incident.reverted
-    culprits = incident.change.culprits if incident.change else ()
-    names = {c.commit.sha: f"#{c.pull_request.number:d}" for c in culprits if c.pull_request}
-    bad = list(reverted.commits) if reverted and reverted.commits else [c.commit.sha for c in culprits]
-    what = " and ".join(dict.fromkeys(names.get(sha, short(sha)) for sha in bad[:5])) or short(
-        incident.deploy.sha
-    )
+    reverted, bad = incident.reverted, bad_commits(incident)
+    names = {sha: f"#{known.number:d}" for sha in bad if (known := pull_request_of(incident, sha))}
+    what = " and ".join(dict.fromkeys(names.get(sha, short(sha)) for sha in bad[:5]))
     environment = re.sub(r"[^\w./ -]", " ", words(incident.deploy.environment, 60))
     listed = "\n".join(f"- {commit(sha)}{f' ({names[sha]})' if sha in names else ''}" for sha in bad[:20])
     paragraphs = [
@@ -151,4 +157,7 @@ def revert_pull_request(incident: Incident, plan: Plan) -> tuple[str, str]:
 def _trailers(incident: Incident) -> str:
     """Again at the end of the body, because a squash merge may take its message from there."""
     values = (("Rollback-Deploy", incident.deploy.id), ("Rollback-Incident", incident.id))
-    return "\n".join(f"{key}: {value}" for key, value in values if _TRAILER_VALUE.fullmatch(value))
+    harmless = [
+        (key, value) for key, value in values if _TRAILER_VALUE.fullmatch(value) and prose(value) == value
+    ]
+    return "\n".join(f"{key}: {value}" for key, value in harmless)

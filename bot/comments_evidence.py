@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bot.comments_headline import is_reverted
+from bot.comments_headline import bad_commits, is_reverted, pull_request_of
 from bot.comments_text import (
     between,
     commit,
@@ -28,6 +28,7 @@ from policies.facts import (
 )
 from policies.limits import Plan
 
+MOST_COMMITS = 10
 LAYER_SIGNS = {LayerStatus.OK: "🟩", LayerStatus.FAILING: "🟥", LayerStatus.UNKNOWN: "⬜"}
 SIGNS_OF_STATUS = {
     "pass": "✅",
@@ -82,22 +83,19 @@ def _cause(evidence: Evidence | None, hidden: bool) -> str:
 
 
 def _commits(incident: Incident) -> str:
-    reverted, change = incident.reverted, incident.change
-    numbers = {
-        culprit.commit.sha: culprit.pull_request.number
-        for culprit in (change.culprits if change else ())
-        if culprit.pull_request
-    }
-    bad = [culprit.commit.sha for culprit in change.culprits] if change else [incident.deploy.sha]
-    if reverted is not None and reverted.commits:
-        bad = list(reverted.commits)
-    named = [f"{commit(sha)}{f' (#{numbers[sha]:d})' if sha in numbers else ''}" for sha in bad[:10]]
-    text = ", ".join(named or [commit(incident.deploy.sha)])
-    if reverted is None or reverted.revert_sha is None or not is_reverted(incident):
+    """What is or would be reverted, and once it is: by which commits, and who ordered that."""
+    text = ", ".join(_named(incident, sha) for sha in bad_commits(incident)[:MOST_COMMITS])
+    reverted = incident.reverted
+    if reverted is None or not is_reverted(incident) or not reverted.commits:
         return text
     order = incident.decision.order if incident.decision else None
     by = f", ordered by {prose(order.ordered_by, 80, in_table=True)}" if order else ""
-    return f"{text} → {commit(reverted.revert_sha)}{by}"
+    return f"{text} → {', '.join(commit(sha) for sha in reverted.commits[:MOST_COMMITS])}{by}"
+
+
+def _named(incident: Incident, sha: str) -> str:
+    pull_request = pull_request_of(incident, sha)
+    return f"{commit(sha)} (#{pull_request.number:d})" if pull_request else commit(sha)
 
 
 def _health(incident: Incident, plan: Plan) -> str:
@@ -155,7 +153,7 @@ def layers(evidence: Evidence | None, hidden: bool, most: int) -> str:
             f"- {LAYER_SIGNS[layer.status]} **{prose(layer.name, 60)}**: {prose(layer.summary, 400)}"
         )
         shown = () if hidden else layer.details[:most]
-        lines += [f"  - {inline(detail, 300)}" for detail in shown if detail.strip()]
+        lines += [f"  - {seen}" for detail in shown if (seen := inline(detail, 300))]
         if not hidden and len(layer.details) > most:
             lines.append(f"  - … and {len(layer.details) - most} more")
     return "\n".join(lines)
@@ -196,11 +194,8 @@ def _log_elsewhere(incident: Incident, plan: Plan, base_url: str | None) -> str:
         else "this repository is public (`logs.publish: always` would show it)"
     )
     url = incident_url(base_url, incident.id)
-    where = (
-        f"[read it on the incident's page]({url})"
-        if url
-        else f"read it with `rollback-bot incidents {incident.id}`"
-    )
+    command = inline(f"rollback-bot incidents {incident.id}", 140)
+    where = f"[read it on the incident's page]({url})" if url else f"read it with {command}"
     return f"The log is not shown because {why}: {where}."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bot.comments_text import between, duration, short, words
 from policies.cleaning import inline
-from policies.facts import Action, Health, Incident, IncidentState, RevertOutcome
+from policies.facts import Action, Health, Incident, IncidentState, PullRequestFacts, RevertOutcome
 
 SIGNS = {
     IncidentState.DETECTED: "🔴",
@@ -46,6 +46,20 @@ def is_reverted(incident: Incident) -> bool:
     """Whether the change is off the branch, by us or by somebody before us."""
     done = (RevertOutcome.REVERTED, RevertOutcome.ALREADY_REVERTED)
     return incident.reverted is not None and incident.reverted.outcome in done
+
+
+def bad_commits(incident: Incident) -> tuple[str, ...]:
+    """What is to be reverted, newest first: as ordered, else as the deploy brought it."""
+    if incident.decision is not None and incident.decision.order is not None:
+        return incident.decision.order.commits
+    culprits = incident.change.culprits if incident.change else ()
+    return tuple(culprit.commit.sha for culprit in culprits) or (incident.deploy.sha,)
+
+
+def pull_request_of(incident: Incident, sha: str) -> PullRequestFacts | None:
+    """The pull request that brought a commit of the deploy."""
+    culprits = incident.change.culprits if incident.change else ()
+    return next((culprit.pull_request for culprit in culprits if culprit.commit.sha == sha), None)
 
 
 def recovery_health(incident: Incident) -> Health | None:

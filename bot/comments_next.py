@@ -6,9 +6,15 @@ import json
 import re
 import shlex
 
-from bot.comments_headline import is_observed, is_reverted, recovery_health
+from bot.comments_headline import (
+    bad_commits,
+    is_observed,
+    is_reverted,
+    pull_request_of,
+    recovery_health,
+)
 from bot.comments_text import duration, instant, prose, short
-from policies.cleaning import cap, fenced, inline
+from policies.cleaning import cap, fenced, inline, plain
 from policies.facts import (
     CommitFacts,
     CommitShape,
@@ -60,8 +66,8 @@ def next_step(incident: Incident, plan: Plan, pull_request: PullRequestFacts | N
 
 def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None) -> str:
     """How the author brings the change back, and why merging the old branch again does not."""
-    reverted = incident.reverted
-    if reverted is None or reverted.revert_sha is None or not _SHA.fullmatch(reverted.revert_sha):
+    reverts = _reverts_of(incident, pull_request)
+    if not reverts:
         return "**Next step for the author.** Fix the cause on a new branch, and open a new pull request."
     author = f" for {inline(pull_request.author, 60)}" if pull_request else ""
     branch = f"reland-{pull_request.number:d}" if pull_request else f"reland-{short(incident.deploy.sha)}"
@@ -74,13 +80,27 @@ def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None
             + _shell(
                 ["git", "fetch", "origin"],
                 ["git", "switch", "--create", branch, f"origin/{base}"],
-                ["git", "revert", reverted.revert_sha],
+                ["git", "revert", *reverts],
             )
         )
     return (
         f"**Next step{author}.** Your change is no longer on {inline(base, 120)}. {how}\n\n"
         f"{_warning(incident, plan, pull_request)}"
     )
+
+
+def _reverts_of(incident: Incident, pull_request: PullRequestFacts | None) -> list[str]:
+    """The commits that took this pull request's change off the branch, newest first; else all that did."""
+    made = incident.reverted.commits if incident.reverted and is_reverted(incident) else ()
+    made = tuple(sha for sha in made if _SHA.fullmatch(sha))
+    bad = bad_commits(incident)
+    if pull_request is not None and len(made) == len(bad):
+        # The reverter undoes the newest first and lists its commits oldest first: one for one.
+        brought = ((by, pull_request_of(incident, sha)) for by, sha in zip(made, bad, strict=True))
+        own = [by for by, known in brought if known is not None and known.number == pull_request.number]
+        if own:
+            return own[::-1]
+    return list(made[::-1])
 
 
 def _warning(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None) -> str:
@@ -175,14 +195,14 @@ def how_to_switch_on(incident: Incident, plan: Plan) -> str:
     )
     where = f"`.github/rollback.yml` on {inline(plan.branch, 120)}"
     told = f"**Next.** I changed nothing. To let me roll back such a deploy, put this into {where}:"
-    return f"{told}\n\n{fenced(chr(10).join(lines))}\n\n{_by_hand(incident, plan)}"
+    return f"{told}\n\n{_block(chr(10).join(lines))}\n\n{_by_hand(incident, plan)}"
 
 
 def _by_hand(incident: Incident, plan: Plan) -> str:
     """The commands that do what the bot did not do, for whoever decides to."""
     reverted = incident.reverted
     if reverted is not None and reverted.command:
-        return f"To finish the revert by hand:\n\n{fenced(cap(reverted.command, max_bytes=4_000)[0])}"
+        return f"To finish the revert by hand:\n\n{_block(reverted.command)}"
     commits = [culprit.commit for culprit in incident.change.culprits] if incident.change else []
     usable = [commit for commit in commits if _SHA.fullmatch(commit.sha) and not commit.already_reverted_by]
     if not usable or any(commit.shape in (CommitShape.FOXTROT, CommitShape.ROOT) for commit in usable):
@@ -217,9 +237,13 @@ def _culprit(incident: Incident, pull_request: PullRequestFacts | None) -> Commi
 
 def _shell(*commands: list[str]) -> str:
     """Commands to paste: a branch may be called `x;rm -rf ~`, so every word is quoted for the shell."""
-    return fenced("\n".join(shlex.join(command) for command in commands))
+    return _block("\n".join(shlex.join(command) for command in commands))
+
+
+def _block(text: str) -> str:
+    return fenced(cap(plain(text), max_bytes=4_000)[0])
 
 
 def notices(plan: Plan) -> str:
     """What the people of the repository should know of its configuration, as list items; may be empty."""
-    return "\n".join(f"- {prose(notice)}" for notice in plan.notices[:10])
+    return "\n".join(f"- {said}" for notice in plan.notices[:10] if (said := prose(notice)))

@@ -15,9 +15,10 @@ from policies.limits import HealthLimits
 GOOD, BAD, UNSEEN = "🟩", "🟥", "⬜"
 MOST_SQUARES = 30
 SHORT_SHA_CHARS = 8
+MOST_ID_CHARS = 100
 
 _SHA = re.compile(r"[0-9a-f]{7,64}")
-_PIECE = re.compile(r"`[^`]+`|`|\s+|[^\s`]+")
+_PIECE = re.compile(r"`[^`]+`|`+|\s+|[^\s`]+")
 # Words that Markdown cannot read anything into. What a word may not hold: markup, HTML, entities, mentions,
 # references to issues, addresses, emoji names, underscores that could open or close emphasis.
 _HARMLESS = re.compile(r"&|[^\\`*\[\]{}<|~$^@#&]+")
@@ -37,7 +38,7 @@ def prose(text: str, max_chars: int = 600, *, in_table: bool = False) -> str:
     for piece in _PIECE.findall(flat):
         if piece.isspace():
             said += " "
-        elif len(piece) > 2 and piece[0] == piece[-1] == "`":
+        elif piece[0] == "`" and piece.strip("`"):
             said = _with_code(said, piece[1:-1], in_table)
         elif _is_harmless(piece, first=not said):
             said += piece
@@ -75,14 +76,13 @@ def words(text: str, max_chars: int = 120) -> str:
 
 
 def short(sha: str | None) -> str:
-    """The first 8 characters of a commit id, made harmless if it is none."""
-    text = sha or "unknown"
-    return text[:SHORT_SHA_CHARS] if _SHA.fullmatch(text) else words(text, 20)
+    """The first 8 characters of a commit id; "unknown" for anything that is none."""
+    return sha[:SHORT_SHA_CHARS] if sha and _SHA.fullmatch(sha) else "unknown"
 
 
 def commit(sha: str | None) -> str:
     """A whole commit id in the open, because GitHub then shortens it and links it by itself."""
-    return sha if sha and _SHA.fullmatch(sha) else inline(sha or "unknown", 64, in_table=True)
+    return sha if sha and _SHA.fullmatch(sha) else "unknown"
 
 
 def duration(seconds: float | None) -> str:
@@ -142,6 +142,7 @@ def compared(verdict: Verdict) -> str:
 
 def incident_url(base_url: str | None, incident_id: str) -> str | None:
     """The incident's page, None where there is no public address to link to."""
-    if not base_url or urlsplit(base_url).scheme not in ("http", "https"):
+    if not base_url or urlsplit(base_url).scheme not in ("http", "https") or len(incident_id) > MOST_ID_CHARS:
         return None
-    return f"{quote(base_url.rstrip('/'), safe=':/[]@')}/incidents/{quote(incident_id, safe='')}"
+    page = quote(incident_id, safe="", errors="replace")
+    return f"{quote(base_url.rstrip('/'), safe=':/[]@')}/incidents/{page}"

@@ -181,7 +181,7 @@ REVERTING = replace(DECIDED, state=IncidentState.REVERTING)
 DONE = Reverted(
     RevertOutcome.REVERTED,
     "Reverted #42 and pushed to develop.",
-    commits=(BAD,),
+    commits=(REVERT,),
     revert_sha=REVERT,
     tree="e" * 40,
     at_s=DEPLOYED_AT_S + 75,
@@ -229,7 +229,6 @@ CONFLICT = replace(
     reverted=Reverted(
         RevertOutcome.CONFLICT,
         "The revert of b7c1f0e0 conflicts with later changes, so nothing was pushed.",
-        commits=(BAD,),
         conflicts=("app/config/settings.py", "odd `name`.py"),
         command=f"git revert -m 1 {BAD}",
     ),
@@ -241,7 +240,7 @@ PROPOSED = replace(
     reverted=Reverted(
         RevertOutcome.PUSH_REJECTED,
         "develop is protected (GH006), so the revert is proposed as a pull request.",
-        commits=(BAD,),
+        commits=(REVERT,),
         revert_sha=REVERT,
         proposed_branch="rollback/3f2a9c41d07e",
         pull_request=PullRequestFacts(

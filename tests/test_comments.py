@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from policies.facts import (
     CommitShape,
     Culprit,
     Health,
+    Incident,
     IncidentState,
     Reverted,
     RevertOutcome,
@@ -33,6 +35,7 @@ from tests.incidents import (
     HELD,
     MERGE,
     NOT_RECOVERED,
+    ORDER,
     PLAN,
     PROPOSED,
     PULL,
@@ -103,7 +106,9 @@ def test_the_headline_is_one_plain_sentence(name: str) -> None:
 
 def test_the_comment_can_be_found_again_by_its_first_line() -> None:
     assert written("held").startswith("<!-- rollback-bot:incident:3f2a9c41d07e -->\n")
-    assert incident_marker("a-->b c") == "<!-- rollback-bot:incident:a%2D%2D%3Eb%20c -->"
+    assert incident_marker("inc-7") == "<!-- rollback-bot:incident:inc-7 -->"
+    assert re.fullmatch(r"<!-- rollback-bot:incident:[0-9a-f]{32} -->", incident_marker("a-->b c"))
+    assert incident_marker("a-->b c") != incident_marker("a-->b d")
 
 
 class TestWhoseFault:
@@ -198,18 +203,44 @@ class TestPublicRepositories:
 
 
 class TestSeveral:
-    def test_every_reverted_commit_is_listed_with_its_pull_request(self) -> None:
-        other = replace(MERGE, sha="d" * 40)
-        second = replace(PULL, number=41, author="sam")
-        incident = replace(
-            RECOVERED,
-            change=Change("develop", BAD, (Culprit(MERGE, PULL), Culprit(other, second))),
-            reverted=replace(RECOVERED.reverted, commits=(BAD, "d" * 40)),
+    """#42 was merged after #41, which was two commits (rebased): three reverts, newest change first."""
+
+    SECOND = replace(PULL, number=41, author="sam")
+    OTHERS = ("d" * 40, "e" * 40)
+    REVERTS = ("1" * 40, "2" * 40, "3" * 40)
+
+    def incident(self) -> Incident:
+        others = tuple(
+            Culprit(replace(MERGE, sha=sha, shape=CommitShape.PLAIN), self.SECOND) for sha in self.OTHERS
         )
-        text = incident_comment(incident, PLAN, PAGE, False, second)
-        assert f"{BAD} (#42), {'d' * 40} (#41) → 9a8b7c6" in text
-        title, _ = revert_pull_request(incident, PLAN)
-        assert title == "Revert #42 and #41 to roll back develop"
+        order = replace(ORDER, commits=(BAD, *self.OTHERS))
+        return replace(
+            RECOVERED,
+            change=Change("develop", BAD, (Culprit(MERGE, PULL), *others)),
+            decision=replace(RECOVERED.decision, order=order),
+            reverted=replace(RECOVERED.reverted, commits=self.REVERTS, revert_sha=self.REVERTS[-1]),
+        )
+
+    def test_every_commit_is_listed_with_its_pull_request_and_every_revert(self) -> None:
+        text = incident_comment(self.incident(), PLAN, PAGE, False, self.SECOND)
+        bad = f"{BAD} (#42), {self.OTHERS[0]} (#41), {self.OTHERS[1]} (#41)"
+        assert f"| {bad} → {', '.join(self.REVERTS)}, ordered by" in text
+
+    def test_each_author_brings_back_the_own_change_only_newest_revert_first(self) -> None:
+        theirs = incident_comment(self.incident(), PLAN, PAGE, False, self.SECOND)
+        assert f"\ngit revert {self.REVERTS[2]} {self.REVERTS[1]}\n" in theirs
+        assert f"\ngit revert {self.REVERTS[0]}\n" in incident_comment(
+            self.incident(), PLAN, PAGE, False, PULL
+        )
+
+    def test_where_commits_and_reverts_do_not_pair_all_reverts_are_named(self) -> None:
+        incident = self.incident()
+        fewer = replace(incident, reverted=replace(incident.reverted, commits=self.REVERTS[:2]))
+        text = incident_comment(fewer, PLAN, PAGE, False, self.SECOND)
+        assert f"\ngit revert {self.REVERTS[1]} {self.REVERTS[0]}\n" in text
+
+    def test_the_pull_request_of_the_revert_names_them_once(self) -> None:
+        assert revert_pull_request(self.incident(), PLAN)[0] == "Revert #42 and #41 to roll back develop"
 
 
 class TestLittleIsKnown:
