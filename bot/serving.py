@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import socket
+import struct
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -12,7 +14,16 @@ from bot.settings import Settings
 WORKERS = 2
 """Webhooks are answered in milliseconds; a second process covers the first one's restarts."""
 TIMEOUT_S = 30
+SILENCE_S = 3
+"""A sender that is silent this long in the middle of a request is gone, or means no good."""
 RECYCLE_AFTER = 100_000
+
+
+def _limit_silence(arbiter: Any) -> None:
+    """Accepted connections inherit the listener's receive timeout. gunicorn itself waits for the rest of a
+    request for ever: thirty half-sent ones kept every thread busy and GitHub waiting."""
+    for listener in arbiter.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
 
 
 class _Web(BaseApplication):  # type: ignore[misc]
@@ -31,6 +42,7 @@ class _Web(BaseApplication):  # type: ignore[misc]
             "max_requests": RECYCLE_AFTER,
             "max_requests_jitter": RECYCLE_AFTER // 10,
             "control_socket_disable": True,
+            "when_ready": _limit_silence,
             "loglevel": "warning",
         }
         for name, value in options.items():
