@@ -13,7 +13,7 @@ from bot.settings import Settings
 from bot.store import Store
 from webhooks.access import Access
 from webhooks.api import incidents_api
-from webhooks.bodies import LIMIT_BYTES, Refused, answer, refusal
+from webhooks.bodies import READ_AT_MOST_BYTES, Refused, answer, refusal
 from webhooks.deploys import deploys_webhook
 from webhooks.github import github_webhook
 from webhooks.pages import pages
@@ -41,7 +41,7 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
     access = Access(dashboard_token.get_secret_value() if dashboard_token else None, settings.base_url)
 
     app = Flask(__name__, static_folder="static", static_url_path="/static")
-    app.config["MAX_CONTENT_LENGTH"] = LIMIT_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = READ_AT_MOST_BYTES
     app.register_blueprint(github_webhook(settings.github_webhook_secret.get_secret_value().encode(), inbox))
     app.register_blueprint(
         deploys_webhook(deploy_secret.get_secret_value().encode() if deploy_secret else None, inbox)

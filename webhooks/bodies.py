@@ -10,14 +10,19 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from flask import Request, Response
+from gunicorn.http.errors import ParseException
 from pydantic_core import from_json
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 LIMIT_BYTES = 25 * 1024 * 1024
 """GitHub sends no more than 25 MB."""
 
+READ_AT_MOST_BYTES = LIMIT_BYTES + 1
+"""One byte more than may come: a stream of unknown length that reaches it is too large."""
+
+NOT_WHOLE = "The body did not arrive whole."
 DRAIN_BYTES = 64 * 1024 * 1024
-DRAIN_S = 5.0
+DRAIN_S, DRAIN_PAUSE_S = 5.0, 1.0
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
@@ -34,12 +39,20 @@ class Refused(Exception):
 
 def read_body(request: Request) -> bytes:
     """The raw body, as it was signed. Raises Refused (413, 400) without reading more than the limit."""
+    announced = request.content_length
     try:
-        return request.get_data(cache=False, parse_form_data=False)
+        if announced is not None and announced > LIMIT_BYTES:
+            raise RequestEntityTooLarge
+        body = request.get_data(cache=False, parse_form_data=False)
+        if len(body) > LIMIT_BYTES:
+            raise RequestEntityTooLarge
     except RequestEntityTooLarge:
         raise Refused(413, "The payload is larger than 25 MB.") from None
-    except (ClientDisconnected, OSError, ValueError):
-        raise Refused(400, "The body did not arrive whole.") from None
+    except (ClientDisconnected, ParseException, OSError, ValueError):
+        raise Refused(400, NOT_WHOLE) from None
+    if announced is not None and len(body) < announced:
+        raise Refused(400, NOT_WHOLE)
+    return body
 
 
 def read_object(body: bytes, content_type: str) -> dict[str, Any]:
@@ -77,24 +90,23 @@ def refusal(request: Request, refused: Refused) -> Response:
     response = answer(refused.status, error=refused.why)
     response.headers.update(refused.headers)
     if refused.status == 413:
-        response.headers["Connection"] = "close"
-        environ = request.environ
-        response.call_on_close(lambda: _drain(environ))
+        environ, announced = request.environ, request.content_length
+        response.call_on_close(lambda: _drain(environ, announced))
     return response
 
 
-def _drain(environ: dict[str, Any]) -> None:
-    """Read and drop what is still arriving, after the answer is out: closing a connection with unread data
-    resets it, and the sender would see a broken pipe instead of the 413."""
+def _drain(environ: dict[str, Any], announced: int | None) -> None:
+    """Read and drop what is still arriving, after the answer is out: a server that closes a connection with
+    unread data resets it, and the sender would see a broken pipe instead of the 413."""
     connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    if connection is None:
+    if connection is None or (announced is None and not environ.get("wsgi.input_terminated")):
         return
     until_s = time.monotonic() + DRAIN_S
-    left = DRAIN_BYTES
-    with contextlib.suppress(OSError, ValueError):
-        connection.settimeout(1.0)
+    left = DRAIN_BYTES if announced is None else min(announced, DRAIN_BYTES)
+    with contextlib.suppress(OSError, ValueError, ParseException):
+        connection.settimeout(DRAIN_PAUSE_S)
         while left > 0 and time.monotonic() < until_s:
-            dropped = connection.recv(65536)
+            dropped = environ["wsgi.input"].read(min(left, 65536))
             if not dropped:
                 return
             left -= len(dropped)
