@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from policies.badness import badness_before, balancer_badness, is_blind, probe_badness
+from policies.budget import Budget, missing_lately, opening, step
 from policies.facts import Baseline, HealthSample, Verdict
-from policies.health import PROBE_AGAINST_BALANCER, Budget, missing_lately, opening, step
+from policies.health import PROBE_AGAINST_BALANCER
 from policies.limits import HealthLimits
 
 
@@ -25,10 +26,10 @@ class Gate(StrEnum):
 
 
 JUST_BEFORE_S = 60.0
-"""A service that mostly failed in the last minute before a deploy was failing before it."""
-JUST_BEFORE_SHARE = 0.6
-FEWEST_JUST_BEFORE = 3
-SIBLINGS_WINDOW_S = 120.0
+JUST_BEFORE_SHARE = 0.5
+"""A service that was half as bad in the last minute before the deploy as it is now was failing before it."""
+FEWEST_JUST_BEFORE = 2
+SIBLINGS_WINDOW_S = 180.0
 LATEST_SIBLINGS = 3
 LATEST_POLLS = 6
 
@@ -51,13 +52,18 @@ def attribution(
     return (
         missing_data(budget, limits),
         probe_against_balancer(after, limits, verdict),
-        healthy_before(baseline, budget, limits, started_t_s=started_t_s),
+        healthy_before(baseline, after, budget, limits, started_t_s=started_t_s),
         siblings(after, limits),
     )
 
 
 def healthy_before(
-    baseline: Baseline, budget: Budget, limits: HealthLimits, *, started_t_s: float | None = None
+    baseline: Baseline,
+    after: Sequence[HealthSample],
+    budget: Budget,
+    limits: HealthLimits,
+    *,
+    started_t_s: float | None = None,
 ) -> Verdict:
     """Was it healthy before? `number` is the share of badness over the `baseline_window_s` before the deploy.
 
@@ -78,18 +84,20 @@ def healthy_before(
     told = f"{len(seen)} poll{'s' if len(seen) > 1 else ''}"
     if baseline.source:
         told += f", {baseline.source}"
-    share = sum(bad for _, bad in seen) / len(seen)
+    share = _mean([bad for _, bad in seen])
     if share >= limit:
         reason = f"it was already {_percent(share)} bad before this deploy (limit {_percent(limit)}; {told})"
         return Verdict(Gate.HOLD, reason, "baseline", round(share, 4), limit)
     last = [bad for t_s, bad in seen if t_s >= end_s - JUST_BEFORE_S - limits.interval_s]
-    just = sum(last) / len(last) if last else 0.0
-    if len(last) >= FEWEST_JUST_BEFORE and just >= JUST_BEFORE_SHARE:
+    just = _mean(last)
+    now = _mean([bad for s in after if (bad := badness_before(s, limits)) is not None] or [1.0])
+    failing = sum(1 for bad in last if bad > limits.allowed_badness)
+    if failing >= FEWEST_JUST_BEFORE and just >= JUST_BEFORE_SHARE * now:
         reason = (
-            f"it was already {_percent(just)} bad in the minute before this deploy "
-            f"(limit {_percent(JUST_BEFORE_SHARE)}; {told})"
+            f"it was already {_percent(just)} bad in the minute before this deploy, {_percent(now)} since "
+            f"(limit {_percent(JUST_BEFORE_SHARE)} of that; {told})"
         )
-        return Verdict(Gate.HOLD, reason, "baseline", round(just, 4), JUST_BEFORE_SHARE)
+        return Verdict(Gate.HOLD, reason, "baseline", round(just, 4), round(JUST_BEFORE_SHARE * now, 4))
     reason = f"it was healthy before ({_percent(share)} bad; {told})"
     return Verdict(Gate.PASS, reason, "baseline", round(share, 4), limit)
 
@@ -103,12 +111,25 @@ def siblings(after: Sequence[HealthSample], limits: HealthLimits) -> Verdict:
         return Verdict(Gate.PASS, "nothing is known of its siblings", "siblings", None, limit)
     recent = [bad for t_s, bad in known if t_s > after[-1].t_s - SIBLINGS_WINDOW_S]
     latest = [bad for _, bad in known[-LATEST_SIBLINGS:]]
-    share = max(sum(part) / len(part) for part in (recent, latest) if part)
+    share = max(_mean(recent), _mean(latest))
     if share >= limit:
         reason = f"{_percent(share)} of its siblings are bad too (limit {_percent(limit)}), as in an outage"
         return Verdict(Gate.HOLD, reason, "siblings", round(share, 4), limit)
     reason = f"its siblings are healthy ({_percent(share)} bad)"
     return Verdict(Gate.PASS, reason, "siblings", round(share, 4), limit)
+
+
+def are_siblings_settled(after: Sequence[HealthSample], limits: HealthLimits) -> bool:
+    """Whether the last minutes and the latest readings of the siblings say the same.
+
+    They are polled once a minute, so the first reading that differs may be an outage that begins, or one bad
+    poll; a short while tells which, and costs less than either mistake."""
+    known = [(s.t_s, s.siblings_bad) for s in after if s.siblings_bad is not None]
+    if not known:
+        return True
+    recent = [bad for t_s, bad in known if t_s > after[-1].t_s - SIBLINGS_WINDOW_S]
+    latest = [bad for _, bad in known[-LATEST_SIBLINGS:]]
+    return (_mean(recent) >= limits.siblings_bad_share) == (_mean(latest) >= limits.siblings_bad_share)
 
 
 def probe_against_balancer(
@@ -122,11 +143,12 @@ def probe_against_balancer(
         and (site := probe_badness(sample.probe)) is not None
         and (balancer := balancer_badness(sample.targets)) is not None
     ]
-    against = sum(1 for balancer, site in both if balancer > 0.5 and site <= limits.allowed_badness)
+    contradictions = [balancer > 0.5 and site <= limits.allowed_badness for balancer, site in both]
+    against = sum(contradictions)
     by_rule = verdict is not None and verdict.rule == PROBE_AGAINST_BALANCER
     # Users' own requests failing (CloudWatch) settle it against a probe that still sees a cached page.
     users = any(s.traffic and s.traffic.rate_5xx > limits.rate_5xx_scale for s in after[-LATEST_POLLS:])
-    if by_rule or (against * 2 > len(both) and not users):
+    if by_rule or (against * 2 > len(both) and contradictions[-1] and not users):
         reason = (
             "the site answers while the load balancer calls its targets unhealthy "
             f"({against} of the last {len(both)} polls), so look at the health check"
@@ -164,6 +186,10 @@ def _seen_before(
         if seen:
             return end_s, seen
     return 0.0, []
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _on_unknown(limits: HealthLimits) -> Gate:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from policies.attribution import Gate, attribution
+from policies.attribution import Gate, are_siblings_settled, attribution
 from policies.facts import Baseline, Health, HealthSample, Verdict
 from policies.health import HealthJudge
 from policies.limits import HealthLimits
@@ -35,26 +35,46 @@ class Judged:
     gates: tuple[Verdict, ...] = ()
 
 
+class Watch:
+    """A watch poll by poll, for a running guard and for a recorded trace alike."""
+
+    def __init__(self, baseline: tuple[HealthSample, ...], limits: HealthLimits) -> None:
+        self.limits = limits
+        self.judge = HealthJudge(baseline, limits)
+        self.tail: deque[HealthSample] = deque(maxlen=TAIL)
+
+    def see(self, sample: HealthSample) -> Verdict:
+        """Fold in one poll; what the polls so far say. Takes constant time.
+
+        Unhealthy ends the watch, so it waits until the siblings' readings have settled."""
+        verdict = self.judge.see(sample)
+        self.tail.append(sample)
+        if verdict.status == Health.UNHEALTHY and not are_siblings_settled(tuple(self.tail), self.limits):
+            reason = f"{verdict.reason.rstrip('.')}, and its siblings' health is changing."
+            return replace(verdict, status=Health.PENDING, reason=reason)
+        return verdict
+
+
 def judge_watch(
     samples: Iterable[HealthSample], limits: HealthLimits, *, source: str = "recorded before the deploy"
 ) -> Judged:
     """Judge a watch that was recorded. `samples` are in the order of time; those before 0 are the baseline.
 
-    A hold stands for the rest of the watch: what was not this deploy's fault when the budget ran out is not
-    turned into its fault by lasting longer. Data that is missing is the exception, because it may come back."""
+    A hold stands for the rest of the watch, as it does for a guard: what was not this deploy's fault when the
+    budget ran out is not turned into its fault by lasting longer."""
     ordered = list(samples)
     baseline = Baseline(tuple(s for s in ordered if s.t_s < 0.0), source)
-    judge = HealthJudge(baseline.samples, limits)
-    tail: deque[HealthSample] = deque(maxlen=TAIL)
+    watch = Watch(baseline.samples, limits)
     last_s = ordered[-1].t_s if ordered else 0.0
     verdict = Verdict(Health.PENDING, "Nothing was seen since this deploy.")
     for sample in ordered[len(baseline.samples) :]:
-        verdict = judge.see(sample)
-        tail.append(sample)
+        verdict = watch.see(sample)
         if verdict.status == Health.HEALTHY:
             return Judged(Outcome.HEALTHY, sample.t_s, verdict.reason)
         if verdict.status == Health.UNHEALTHY:
-            gates = attribution(baseline, tuple(tail), limits, verdict=verdict, budget=judge.budget)
+            gates = attribution(
+                baseline, tuple(watch.tail), limits, verdict=verdict, budget=watch.judge.budget
+            )
             return _decided(verdict, gates, sample.t_s)
     if verdict.status == Health.UNKNOWN and last_s + limits.interval_s >= limits.watch_for_s:
         return Judged(Outcome.HOLD, last_s, f"{verdict.reason.rstrip('.')}: hold.")

@@ -12,8 +12,9 @@ from policies.attribution import (
     probe_against_balancer,
     siblings,
 )
+from policies.budget import opening, step
 from policies.facts import Baseline, HealthSample, ProbeSample, TrafficSample, Verdict
-from policies.health import PROBE_AGAINST_BALANCER, opening, step
+from policies.health import PROBE_AGAINST_BALANCER
 from policies.limits import HealthLimits
 from tests.watches import BAD, BLIND, GOOD, fleet, good_before, poll, polls
 
@@ -30,7 +31,7 @@ def folded(samples=(), baseline=()):
 
 def before(*runs, after=(), started_t_s=None, **how):
     samples = polls(*runs, begin_s=-10.0 * sum(count for _, count in runs), **how)
-    return healthy_before(Baseline(samples, SOURCE), folded(after), LIMITS, started_t_s=started_t_s)
+    return healthy_before(Baseline(samples, SOURCE), after, folded(after), LIMITS, started_t_s=started_t_s)
 
 
 BEFORE = {
@@ -62,8 +63,8 @@ BEFORE = {
     "bad only in the last minute": (
         before((GOOD, 23), (BAD, 7)),
         Gate.HOLD,
-        "it was already 100 % bad in the minute before this deploy "
-        "(limit 60 %; 30 polls, seen since the deploy started)",
+        "it was already 100 % bad in the minute before this deploy, 100 % since "
+        "(limit 50 % of that; 30 polls, seen since the deploy started)",
     ),
     "two bad polls at the end are no minute": (
         before((GOOD, 28), (BAD, 2)),
@@ -117,7 +118,7 @@ def test_failing_requests_of_users_count_as_the_share_that_failed():
     samples = tuple(
         HealthSample(t * 10.0, probe=ProbeSample(3, 0), traffic=TrafficSample(60, 0.4)) for t in range(-30, 0)
     )
-    said = healthy_before(Baseline(samples, "CloudWatch"), folded(), LIMITS)
+    said = healthy_before(Baseline(samples, "CloudWatch"), (), folded(), LIMITS)
     assert (said.status, said.number, said.limit) == (Gate.HOLD, 0.4, 0.3)
 
 
