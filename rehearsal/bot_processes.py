@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from rehearsal.janitor import Janitor, end_group
+from rehearsal.janitor import Janitor, end_group, reap_group
 
 PROCFILE = Path(__file__).resolve().parent.parent / "Procfile"
 RELEASE_WITHIN_S = 120.0
@@ -92,6 +92,7 @@ class BotProcesses:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=5)
+        reap_group(process.pid)
 
     def restart(self, name: str) -> None:
         """Start a process that ended, as a platform does."""
@@ -133,3 +134,4 @@ def end_group_of(process: subprocess.Popen[bytes], patience_s: float = 8.0) -> N
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=5)
+    reap_group(process.pid)

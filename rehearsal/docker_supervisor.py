@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import IO
 
 from rehearsal.docker_store import Json, Store, stamp
+from rehearsal.janitor import adopt_orphans, reap_group
 
 LONGEST_PAUSE_S = 60.0
 GOOD_RUN_S = 10.0
+END_WITHIN_S = 3.0
 
 
 def inside(container: Json, place: Path, text: str) -> str:
@@ -60,6 +62,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Run until the container is done; restart it as its policy says."""
+        adopt_orphans()
         threading.Thread(target=self._follow_world, daemon=True).start()
         pause_s = 0.1
         while True:
@@ -106,6 +109,7 @@ class Supervisor:
         code = self.process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        reap_group(self.process.pid)
         for reader in readers:
             reader.join(timeout=2)
         code = 128 - code if code < 0 else code
@@ -145,6 +149,7 @@ class Supervisor:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+        time.sleep(END_WITHIN_S)
         os._exit(1)
 
 

@@ -7,12 +7,15 @@ without a goodbye, the owner died, and the named groups are taken down.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Janitor:
@@ -46,6 +49,30 @@ class Janitor:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(line + "\n")
                 self._process.stdin.flush()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our children leave behind, so that it can be reaped (on Linux).
+
+    On some machines nobody else reaps orphans soon, and an ended container would stay in the list.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_group(group: int, patience_s: float = 2.0) -> None:
+    """Collect the ended processes of a group that have become our children; wait for the living a moment."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            pid, _ = os.waitpid(-group, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
 
 
 def end_group(group: int, patience_s: float = 3.0) -> None:

@@ -6,16 +6,14 @@ there or not. Containers end with the world, even when the world is killed.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import IO
 
 from rehearsal.docker_store import DockerError, Json, Store
+from rehearsal.janitor import adopt_orphans, reap_group
 
 _SHIM = """#!/bin/sh
 # docker of the rehearsal: containers are processes of this machine, images are folders below {folder}
@@ -30,6 +28,7 @@ class Machine:
     """One instance with containers; a context manager that leaves no process behind."""
 
     def __init__(self, folder: Path) -> None:
+        adopt_orphans()
         self.folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True, exist_ok=True)
@@ -90,17 +89,5 @@ class Machine:
             self.docker("rm", "-f", *names, check=False)
         self._alive.close()
         self._alive = None
-        deadline = time.monotonic() + 5
         for pid in filter(None, supervisors):
-            while time.monotonic() < deadline and _running(pid):
-                time.sleep(0.02)
-
-
-def _running(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return not Path("/proc/self").exists()
+            reap_group(pid, patience_s=5)

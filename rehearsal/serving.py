@@ -72,9 +72,24 @@ def wait_until(ready: Callable[[], bool], timeout_s: float, *, pause_s: float = 
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Keep connections open as HTTP/1.1 does and leave the terminal to the story."""
+    """Leave the terminal to the story, and the Server and Date headers to whoever answers."""
 
     disable_nagle_algorithm = True
+    _dated = False
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._dated = False
+        self.log_request(code)
+        self.send_response_only(code, message)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        self._dated = self._dated or keyword.lower() == "date"
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if not self._dated:
+            self.send_header("Date", self.date_time_string())
+        super().end_headers()
 
     def log(self, type: str, message: str, *args: Any) -> None:
         logging.getLogger("rehearsal.http").debug(message, *args)

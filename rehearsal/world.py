@@ -36,7 +36,7 @@ from rehearsal.aws import Aws
 from rehearsal.bot_processes import BotFailed, BotProcesses
 from rehearsal.github import GitHub
 from rehearsal.github_state import Comment
-from rehearsal.janitor import Janitor
+from rehearsal.janitor import Janitor, adopt_orphans
 from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGroup, Traffic
 from rehearsal.machine import Machine
 from rehearsal.planted_secrets import PlantedSecrets
@@ -83,6 +83,7 @@ class World:
         self._with_bot, self._protected, self._traffic = bot, protected, traffic
         self._watch_for_s, self._build_s = watch_for_s, build_s
         self._stopped = False
+        adopt_orphans()
         self._started: list[Callable[[], None]] = []
         self.bot: BotProcesses | None = None
         self.bot_port = free_port()
