@@ -22,7 +22,7 @@ from policies.redaction_shapes import SHAPES
 PLACEHOLDER: Final = "[redacted]"
 _MARK: Final = PLACEHOLDER.encode()
 
-_ESCAPED_SPACE: Final = re.compile(rb"\\+[nrt]")
+_ESCAPED_SPACE: Final = re.compile(rb"\\[nrt]")
 
 MIN_ECHO: Final = 10
 MAX_ECHOES: Final = 200

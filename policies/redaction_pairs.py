@@ -20,6 +20,9 @@ Span = tuple[int, int]
 MAX_VALUE: Final = 8192
 """Bytes; a longer value is cut here and its rest is judged by shape and randomness like any other text."""
 
+TELLING: Final = 256
+"""Bytes of a value that tell whether it is one."""
+
 _NAME: Final = (
     rb"[A-Za-z0-9_.$-]*(?i:pass|pwd|secret|token|key|cred|auth|bearer|jwt|cookie|session|csrf|xsrf|dsn|otp|salt"
     rb"|pepper|hmac|sig|conn|webhook|pin)[A-Za-z0-9_.-]*"
@@ -66,7 +69,7 @@ _SECRETS: Final = frozenset(
     b"credential credentials creds jwtsecret clientsecret apisecret appsecret keyid dsn otp totp pepper pin".split()
 )
 _TOKENS: Final = frozenset(
-    b"token authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken bearer jwt "
+    b"token tokens authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken bearer jwt "
     b"authorization cookie cookies sessionid hmac xauthtoken connectionstring webhook webhookurl".split()
 )
 _WEAK: Final = frozenset(b"auth session sig signature salt".split())
@@ -133,10 +136,10 @@ def _kind_of(word: bytes) -> _Kind | None:
 _OPEN: Final = re.compile(rb"(?:Some\(|new \w{1,40}\(|&)?[bBuUrRfF]{0,2}(\\{0,8}(?:\"\"\"|'''|[\"'`]))")
 # A delimiter ends an unquoted value only where structure follows: passwords contain commas and brackets.
 _END: Final = re.compile(
-    rb"\s|\\+[nrt](?=[^A-Za-z0-9]|[A-Z]|$)|</|&amp;"
-    rb"|\\*[\"'`]+(?=[\s,;:)}\]&|<>.\\]|$)"
+    rb"\s|\\[nrt](?=[^A-Za-z0-9]|[A-Z]|$)|</|&amp;"
+    rb"|\\?[\"'`]{1,8}(?=[\s,;:)}\]&|<>.\\]|$)"
     rb"|[,;&|](?=\s|$|[\"']?[A-Za-z_][\w.\[\]-]{0,60}[\"']?\s?[=:])"
-    rb"|[)}\]>]+(?=[\s,;:\"')}\]|\\.]|$)"
+    rb"|[)}\]>]{1,8}(?=[\s,;:\"')}\]|\\.]|$)"
 )
 _NOTHING: Final = re.compile(
     rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|amd64|arm64|i386"
@@ -154,7 +157,7 @@ _CODE: Final = re.compile(rb"(?:await |new |not |lambda)?[A-Za-z_]\w*(?:(?:\.|::
 _OBJECT: Final = re.compile(rb"[A-Za-z_$][\w.$]*(?:[{(\[<].*|@[0-9a-f]{4,16}[,;)}\]]*)")
 _FRAME: Final = re.compile(rb"\s*(?:\S+ +\| +)?File \"[^\"\n]{1,400}\", line \d+")
 _LONG_HEX: Final = re.compile(rb"[0-9a-f]{20,}|[0-9A-F]{20,}")
-_SENTENCE: Final = re.compile(rb"[A-Z][a-z']*(?: [A-Za-z0-9',-]+){2,}[.!]?|(?:[a-z']+ ){3,}[a-z']+\.")
+_SENTENCE: Final = re.compile(rb"[A-Z][a-z']*(?: [A-Za-z0-9',.()-]+){2,}[.!]|(?:[a-z']+ ){3,}[a-z']+\.")
 _WORDLIKE: Final = re.compile(rb"(?:[A-Z]?[a-z]{1,24}|[A-Z]{1,24}|[A-Z][a-z]+[A-Z][a-z]+)[.,:;!?)\]]*")
 
 
@@ -172,14 +175,24 @@ def _quoted(data: bytes, opening: re.Match[bytes], limit: int) -> Span:
     return start, line_end if line_end != -1 else limit
 
 
-def _value(data: bytes, at: int) -> tuple[int, int, bool]:
-    limit = min(len(data), at + MAX_VALUE)
-    opening = _OPEN.match(data, at, limit)
-    if opening:
-        start, end = _quoted(data, opening, limit)
-        return start, end, True
-    found = _END.search(data, at, limit)
-    return at, found.start() if found else limit, False
+class _Values:
+    """Where values end in one text. Remembers the last end: names without one between them share it, and a
+    text of nothing but names would else be read again for each."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._read_from = self._end = -1
+
+    def at(self, at: int) -> tuple[int, int, bool]:
+        """Start and end of the value that begins at `at`, and whether it is quoted."""
+        limit = min(len(self._data), at + MAX_VALUE)
+        opening = _OPEN.match(self._data, at, limit)
+        if opening:
+            return *_quoted(self._data, opening, limit), True
+        if not self._read_from <= at <= self._end:
+            found = _END.search(self._data, at, limit)
+            self._read_from, self._end = at, found.start() if found else limit
+        return at, self._end, False
 
 
 def _in_code(data: bytes, at: int) -> bool:
@@ -194,7 +207,7 @@ def _in_code(data: bytes, at: int) -> bool:
 def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bool]) -> bool:
     kind = _kind(data[name[0] : name[1]])
     start, end, quoted = value
-    text = data[start:end]
+    text = data[start : min(end, start + TELLING)]
     if kind is None or _NOTHING.fullmatch(text):
         return False
     if kind is _Kind.KEY:
@@ -205,8 +218,10 @@ def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bo
         return _quoted_secret(kind, text, structural=separator != b":" or _structural(data, name[0]))
     if kind is not _Kind.PASSWORD and _OBJECT.fullmatch(text):
         return False
-    if text.isdigit() and kind is not _Kind.PASSWORD:
+    if text.isdigit() and (kind is not _Kind.PASSWORD or data[name[0] : name[1]].lower() == b"pass"):
         return len(text) >= 12
+    if data[name[0] : name[1]] == b"secret" and data.rfind(b"arn:aws", max(0, name[0] - 60), name[0]) != -1:
+        return False  # the resource's name, not its value
     if _ATTRIBUTE.fullmatch(text) or (_CODE.fullmatch(text) and _in_code(data, start)):
         return False
     if _CODE.match(text) and text.rstrip(b",;")[-1:] in (b")", b"]", b"(", b"["):
@@ -228,7 +243,8 @@ def _quoted_secret(kind: _Kind, text: bytes, *, structural: bool) -> bool:
 
 def _structural(data: bytes, at: int) -> bool:
     """Whether the name begins a line or an entry of a mapping, as in YAML, and not a clause of a sentence."""
-    before = data[max(0, data.rfind(b"\n", 0, at) + 1, at - 200) : at].rstrip(b" \t\"'\\")
+    near = max(0, at - 200)
+    before = data[max(near, data.rfind(b"\n", near, at) + 1) : at].rstrip(b" \t\"'\\")
     return not before or before[-1:] in b"{,[(-|&?;"
 
 
@@ -237,17 +253,22 @@ def _prose_follows(data: bytes, at: int) -> bool:
     return bool(rest.strip()) and not rest.strip().startswith((b"#", b"}", b")", b"]", b'"', b"'"))
 
 
-def _listed(data: bytes, at: int) -> Iterator[Span]:
-    """The texts in a list of secrets: `"tokens": ["…", "…"]`."""
+def _list_end(data: bytes, at: int) -> int:
     limit = min(len(data), at + MAX_VALUE)
     close = data.find(b"]", at, limit)
-    for found in _LISTED.finditer(data, at, close if close != -1 else limit):
+    return close if close != -1 else limit
+
+
+def _listed(data: bytes, at: int, end: int) -> Iterator[Span]:
+    """The texts in a list of secrets: `"tokens": ["…", "…"]`."""
+    for found in _LISTED.finditer(data, at, end):
         if not _SENTENCE.fullmatch(found.group(1)):
             yield found.span(1)
 
 
 def pairs(data: bytes) -> Iterator[Span]:
     """Spans of values whose name says that they are secret. Linear in `data`."""
+    values = _Values(data)
     for pattern, separator in (
         (_PAIR, b""),
         (_FLAG, b"--"),
@@ -261,17 +282,17 @@ def pairs(data: bytes) -> Iterator[Span]:
         while found := pattern.search(data, at):
             name = found.span(1)
             if data[found.end() : found.end() + 1] == b"[":
-                at = found.end() + 1
+                at = _list_end(data, found.end() + 1)
                 if is_secret_name(data[name[0] : name[1]]):
-                    yield from _listed(data, at)
+                    yield from _listed(data, found.end() + 1, at)
                 continue
-            value = _value(data, found.end() - (pattern is _CAPITALS))
+            value = values.at(found.end() - (pattern is _CAPITALS))
             if _secret(data, name, separator or found.group(2), value):
                 yield value[0], value[1]
                 at = max(found.end(), value[1])
                 changed = _CHANGED.match(data, at)
                 if changed:
-                    value = _value(data, changed.end())
+                    value = values.at(changed.end())
                     yield value[0], value[1]
                     at = max(changed.end(), value[1])
             else:

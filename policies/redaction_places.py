@@ -39,7 +39,7 @@ _AUTHORIZATION: Final = re2.compile(
     rb"|aws4-hmac-sha256|genie\w*)[ \t]+)?([^\n\"'`]*)"
 )
 _BEARER: Final = re2.compile(
-    rb"(?i)\b(?:bearer|ssws)(?:[ \t]+|:[ \t]*|%20|\+)(?:\\*[\"'`])?([A-Za-z0-9._~+/|:=-]{8,})"
+    rb"(?i)\b(?:bearer|ssws)(?:[ \t]+|:[ \t]*|%20|\+)(?:\\*[\"'`])?([A-Za-z0-9._~+/|:-]{8,}={0,2})"
 )
 _BASIC: Final = re2.compile(rb"(?i)\bbasic(?:[ \t]+|%20)([A-Za-z0-9+/_-]{6,}={0,2})")
 _TOKEN_SCHEME: Final = re2.compile(rb"(?i)\b(?:api)?token[ \t]+([A-Za-z0-9._~+/=-]{16,})")
@@ -62,6 +62,7 @@ _STATEMENTS: Final = tuple(
         rb"(?i)\bcurl\b[^\n|;]*[ \t](?:-u|--user|--proxy-user)[ \t=]*[\"']?([^\s\"':]*:[^\s\"']+)",
         rb"(?i)\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']+)",
         rb"(?i)\b(?:mysql|mariadb|mysqldump|mysqladmin)\b[^\n|;]*[ \t]-p([^\s\"']+)",
+        rb"\b(?:response|cnonce)=\"([0-9a-f]{8,})\"",  # digest authentication
         rb"(?i)\bredis-cli\b[^\n|;]*[ \t]-a[ \t]+[\"']?([^\s\"']+)",
         rb"(?i)\bdocker[ \t]+login\b[^\n|;]*[ \t]-p[ \t]+[\"']?([^\s\"']+)",
         rb"(?i)\bnet[ \t]+use\b[^\n]*/user:\S+[ \t]+(\S+)",
@@ -225,7 +226,7 @@ def _headers(data: bytes) -> Iterator[Span]:
                 yield start, end - (len(found.group(2)) - len(found.group(2).rstrip(b" \t)}],;")))
     for pattern in (_BEARER, _TOKEN_SCHEME):
         for found in pattern.finditer(data):
-            if not _LETTERS.fullmatch(found.group(1)):
+            if not _LETTERS.fullmatch(found.group(1).rstrip(b"=")):
                 yield found.span(1)
     for found in _BASIC.finditer(data):
         if _is_basic(found.group(1)):
