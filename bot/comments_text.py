@@ -38,9 +38,9 @@ def prose(text: str, max_chars: int = 600, *, in_table: bool = False) -> str:
     for piece in _PIECE.findall(flat):
         if piece.isspace():
             said += " "
-        elif piece[0] == "`" and piece.strip("`"):
+        elif piece[0] == "`" and piece.strip("` "):
             said = _with_code(said, piece[1:-1], in_table)
-        elif _is_harmless(piece, first=not said):
+        elif _is_harmless(piece, first=not said.strip()):
             said += piece
         else:
             opening, core, closing = _around(piece)

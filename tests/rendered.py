@@ -35,6 +35,7 @@ class Rendered(HTMLParser):
             self.blocks.append("")
         elif tag == "code" and "pre" not in self.open:
             self.spans.append("")
+            self.text += " "
         if tag not in VOID:
             self.open.append(tag)
 

@@ -140,6 +140,7 @@ def test_prose_is_harmless_and_loses_no_word(text: str, in_table: bool) -> None:
         ("`a``b`", "`a` `b`"),
         ("```", "```` ``` ````"),
         ("<b>&amp;</b>", "`<b>&amp;</b>`"),
+        ("` ` > x", "`` ` ` `` > x"),
         ("", ""),
     ],
 )
