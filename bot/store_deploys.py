@@ -63,8 +63,8 @@ class DeployMemory(Database):
             with self.transaction() as own:
                 return self.accept_delivery(delivery, own)
         values = {k: plain(v) if isinstance(v, str) else v for k, v in delivery._asdict().items()}
-        insert = self.insert(deliveries).values(values).on_conflict_do_nothing()
-        return connection.execute(insert.returning(deliveries.c.id)).first() is not None
+        statement = self.prepared(deliveries, _insert_delivery)
+        return connection.execute(statement, values).first() is not None
 
     def delivery(self, delivery_id: str) -> Delivery | None:
         """The delivery of that id, if it became work. May be repeated."""
@@ -92,30 +92,22 @@ class DeployMemory(Database):
         status = DeployStatus(status)
         ended = status is not DeployStatus.STARTED
         started_at_s = deploy.started_at_s if ended else (deploy.started_at_s or deploy.completed_at_s)
-        insert = self.insert(deploys).values(
-            repository=deploy.repository,
-            environment=deploy.environment,
-            deploy_id=deploy.id,
-            service=deploy.service,
-            sha=deploy.sha,
-            branch=deploy.branch,
-            url=deploy.url,
-            source=deploy.source,
-            workflow=deploy.workflow,
-            status=status,
-            started_at_s=started_at_s,
-            completed_at_s=deploy.completed_at_s if ended else None,
-            heard_at_s=deploy.completed_at_s if heard_at_s is None else heard_at_s,
-        )
-        new = insert.excluded
-        kept: dict[str, sa.ColumnElement[Any]] = {
-            name: sa.func.coalesce(deploys.c[name], new[name])
-            for name in ("branch", "url", "workflow", "started_at_s", "completed_at_s")
+        values = {
+            "repository": deploy.repository,
+            "environment": deploy.environment,
+            "deploy_id": deploy.id,
+            "service": deploy.service,
+            "sha": deploy.sha,
+            "branch": deploy.branch,
+            "url": deploy.url,
+            "source": deploy.source,
+            "workflow": deploy.workflow,
+            "status": str(status),
+            "started_at_s": started_at_s,
+            "completed_at_s": deploy.completed_at_s if ended else None,
+            "heard_at_s": deploy.completed_at_s if heard_at_s is None else heard_at_s,
         }
-        kept["status"] = sa.case(
-            (deploys.c.status == DeployStatus.STARTED, new.status), else_=deploys.c.status
-        )
-        connection.execute(insert.on_conflict_do_update(index_elements=deploys.primary_key, set_=kept))
+        connection.execute(self.prepared(deploys, _upsert_deploy), values)
 
     def judge_deploy(self, deploy: Deploy, verdict: str, reason: str = "", at_s: float | None = None) -> None:
         """Note how the guard of `deploy` ended: "healthy", "rolled back", … `at_s`: epoch, default: its
@@ -237,6 +229,24 @@ class DeployMemory(Database):
             return connection.execute(
                 sa.delete(deliveries).where(deliveries.c.received_at_s < before_s)
             ).rowcount
+
+
+def _insert_delivery(insert: Any) -> sa.Executable:
+    statement: sa.Executable = insert.on_conflict_do_nothing().returning(deliveries.c.id)
+    return statement
+
+
+def _upsert_deploy(insert: Any) -> sa.Executable:
+    new = insert.excluded
+    kept: dict[str, sa.ColumnElement[Any]] = {
+        name: sa.func.coalesce(deploys.c[name], new[name])
+        for name in ("branch", "url", "workflow", "started_at_s", "completed_at_s")
+    }
+    kept["status"] = sa.case(
+        (deploys.c.status == str(DeployStatus.STARTED), new.status), else_=deploys.c.status
+    )
+    statement: sa.Executable = insert.on_conflict_do_update(index_elements=deploys.primary_key, set_=kept)
+    return statement
 
 
 def _is(deploy: Deploy) -> Any:

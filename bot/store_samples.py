@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -35,10 +36,10 @@ class SampleMemory(Database):
             raise CannotStore(f"A health sample cannot be stored: {error}") from None
         if not rows:
             return
-        insert = self.insert(sample_rows).on_conflict_do_nothing()
+        statement = self.prepared(sample_rows, _insert_sample)
         with self.transaction() as connection:
             for start in range(0, len(rows), ROWS_AT_ONCE):
-                connection.execute(insert, rows[start : start + ROWS_AT_ONCE])
+                connection.execute(statement, rows[start : start + ROWS_AT_ONCE])
 
     def samples(
         self, service: str, since_s: float, until_s: float = float("inf")
@@ -63,3 +64,8 @@ class SampleMemory(Database):
         """Forget what was seen before `before_s` (epoch); how many rows. May be repeated."""
         with self.transaction() as connection:
             return connection.execute(sa.delete(sample_rows).where(sample_rows.c.at_s < before_s)).rowcount
+
+
+def _insert_sample(insert: Any) -> sa.Executable:
+    statement: sa.Executable = insert.on_conflict_do_nothing()
+    return statement
