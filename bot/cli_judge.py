@@ -53,7 +53,7 @@ def judge(
             refused = True
             _complain(failure.reason)
             decision = {"decision": None, "at_s": None, "reason": failure.reason}
-        sys.stdout.write(json.dumps(decision, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(decision) + "\n")
     if refused:
         raise typer.Exit(2)
 

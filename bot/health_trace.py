@@ -40,11 +40,12 @@ def parse_trace(data: bytes, name: str) -> tuple[HealthSample, ...]:
         _refuse(name, f"is larger than {FILE_BYTES // 1024 // 1024} MB, which no watch is; cut it")
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     samples: list[HealthSample] = []
+    fleet = _Fleet()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            sample = _sample(line)
+            sample = _sample(line, fleet)
         except _Bad as bad:
             if number == len(lines) and not line.rstrip().endswith(b"}"):
                 _refuse(name, f"is cut off in line {number}; record it again or remove that line")
@@ -92,7 +93,7 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _sample(line: bytes) -> HealthSample:
+def _sample(line: bytes, fleet: _Fleet) -> HealthSample:
     if len(line) > LINE_BYTES:
         raise _Bad(f"is longer than {LINE_BYTES // 1024} kB")
     try:
@@ -115,7 +116,7 @@ def _sample(line: bytes) -> HealthSample:
     return HealthSample(
         t_s=_number(data["t"], "t", -FARTHEST_S, FARTHEST_S),
         probe=_probe(data.get("probe")),
-        targets=_targets(data.get("targets")),
+        targets=fleet.read(data.get("targets")),
         traffic=_traffic(data.get("cloudwatch")),
         siblings_bad=None if siblings is None else _number(siblings, "siblings_bad", 0.0, 1.0),
         crash=crash is True,
@@ -133,6 +134,19 @@ def _probe(part: Any) -> ProbeSample | None:
     if status is not None:
         status = int(_number(status, "probe.status", 0, 999))
     return ProbeSample(ok, failed, status)
+
+
+class _Fleet:
+    """Reads the targets of one poll after another; most polls find them as the poll before did."""
+
+    def __init__(self) -> None:
+        self._part: Any = None
+        self._targets: tuple[TargetSample, ...] | None = None
+
+    def read(self, part: Any) -> tuple[TargetSample, ...] | None:
+        if part != self._part:
+            self._targets, self._part = _targets(part), part
+        return self._targets
 
 
 def _targets(part: Any) -> tuple[TargetSample, ...] | None:

@@ -59,17 +59,15 @@ def balancer_badness(targets: Iterable[TargetSample] | None) -> float | None:
     Groups are judged one by one, because a dead API behind a healthy front page is an outage too."""
     if targets is None:
         return None
-    good: dict[str, int] = {}
-    bad: dict[str, int] = {}
+    balance: dict[str, int] = {}
     for target in targets:
         state = target_state(target)
-        if state is TargetState.GOOD:
-            good[target.group] = good.get(target.group, 0) + 1
-        elif state is TargetState.BAD:
-            bad[target.group] = bad.get(target.group, 0) + 1
-    if not good and not bad:
+        if state is not TargetState.IN_FLIGHT:
+            weight = 1 if state is TargetState.BAD else -1
+            balance[target.group] = balance.get(target.group, 0) + weight
+    if not balance:
         return None
-    return 1.0 if any(count > good.get(group, 0) for group, count in bad.items()) else 0.0
+    return 1.0 if max(balance.values()) > 0 else 0.0
 
 
 def traffic_badness(traffic: TrafficSample | None, usual_rate: float, limits: HealthLimits) -> float | None:

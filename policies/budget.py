@@ -170,13 +170,16 @@ def spending(budget: Budget, limits: HealthLimits) -> Spending:
     failing = budget.is_failing
     users_fail = budget.traffic_now is not None and budget.traffic_now > budget.allowed
     slow_s = limits.budget_before_first_good_s
-    accounts = [Spending("budget", budget.running_s, limits.budget_s, failing)]
+    budget_s = limits.budget_s
+    accounts = [Spending("budget", budget.running_s, budget_s, failing)]
     if not budget.once_good:
         accounts.append(Spending("budget_before_first_good", budget.boot_s, slow_s, failing))
     if budget.crash:
         accounts.append(Spending("budget_with_crash", budget.crash_s, limits.budget_with_crash_s, failing))
-    accounts.append(Spending("budget_of_spread", budget.spread_s, limits.budget_s, failing))
-    accounts.append(Spending("budget_of_traffic", budget.traffic_s, slow_s, users_fail))
+    if budget.spread_s:
+        accounts.append(Spending("budget_of_spread", budget.spread_s, budget_s, failing))
+    if budget.traffic_s:
+        accounts.append(Spending("budget_of_traffic", budget.traffic_s, slow_s, users_fail))
     return max(accounts, key=_urgency)
 
 
