@@ -73,6 +73,17 @@ ALWAYS: tuple[tuple[str, str], ...] = (
 """Configuration of every command; the highest precedence git knows, so that no repository can override it."""
 
 _A_PERSONS_OWN = frozenset({"core.sshCommand", "core.askPass", "credential.helper", "http.followRedirects"})
+_A_PERSONS_ENVIRONMENT = (
+    *(
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_ASKPASS",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+    ),
+    *("HOME", "XDG_CONFIG_HOME"),
+)
 """What is left as the person at the terminal has it when we speak to their remote in their name."""
 
 Moment = Literal["before", "started", "after"]
@@ -224,9 +235,9 @@ class GitDoor:
             environment[f"GIT_CONFIG_KEY_{number}"] = key
             environment[f"GIT_CONFIG_VALUE_{number}"] = value
         if as_person:
-            for name in ("GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL", "GIT_ASKPASS",
-                         "GIT_SSH_COMMAND", "HOME", "XDG_CONFIG_HOME"):  # fmt: skip
-                del environment[name]
+            for name in _A_PERSONS_ENVIRONMENT:
+                environment.pop(name, None)
+                environment |= {name: os.environ[name]} if name in os.environ else {}
         environment.update(extra)
         return environment
 

@@ -24,7 +24,7 @@ import structlog
 
 from bot.failures import CannotRevert
 from bot.git_door import Answer, GitDoor
-from bot.git_names import git_sentence
+from bot.git_names import git_sentence, shown
 from bot.revert_history import Source
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,7 @@ _PREFIX = "revert-"
 _ROOT_ONLY = "/*\n!/*/\n"
 _GLOB = re.compile(r"([*?\[\\])")
 _AUTO_MERGED = re.compile(rb"^Auto-merging (.*)$", re.MULTILINE)
+_CONFLICT = re.compile(rb"^CONFLICT .*$", re.MULTILINE)
 _FOLDERS_AT_MOST = 200
 _BYTES_AN_ENTRY = 40
 _FILES_AT_MOST = 3000
@@ -138,6 +139,9 @@ class Scratch:
             if self._run("diff-index", "--cached", "--quiet", "HEAD", "--", ok=(0, 1)).code == 0:
                 self._run("revert", "--quit")
                 return Step(StepEnd.EMPTY, merged=merged)
+            # Some conflicts (of renamed folders) leave no entry unmerged: only git's words name the paths.
+            said = " ".join(line.decode("utf-8", "replace") for line in _CONFLICT.findall(answer.out))
+            return Step(StepEnd.CONFLICT, merged=merged, sentence=shown(said, limit=500))
         return Step(StepEnd.FAILED, merged=merged, sentence=git_sentence(answer.err))
 
     def commit(self, parent: str, message: str, identity: CommitIdentity) -> str:

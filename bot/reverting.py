@@ -82,6 +82,7 @@ class _Round:
     conflicts: tuple[bytes, ...] = ()
     merged: tuple[bytes, ...] = ()
     touched: tuple[bytes, ...] = ()
+    known: tuple[bytes, ...] = ()
     sentence: str = ""
     tree: str | None = None
     good_tree: str | None = None
@@ -212,7 +213,8 @@ def _revert_all(
     """`git revert` in the sparse worktree, grown by folders the revert turns out to need; in full if it
     must."""
     pairs = [(each.record.parents[each.mainline.parent - 1], each.record.sha) for each in todo]
-    known = {path for paths in source.paths_between(pairs) for path in paths}
+    culprits = {path for paths in source.paths_between(pairs) for path in paths}
+    known = set(culprits)
     folders = attribute_folders(source, head, known)
     because = "a folder that holds .gitattributes cannot be named in a sparse worktree"
     for _ in range(_ROUNDS):
@@ -224,12 +226,10 @@ def _revert_all(
             because = f"git stopped in the sparse worktree: {done.sentence}"
             break
         more = {*done.conflicts, *done.merged, *done.touched} - known
-        if not more:
-            return done
         known |= more
-        wanted = attribute_folders(source, head, known)
+        wanted = attribute_folders(source, head, known) if more else folders
         if wanted is not None and set(wanted) <= set(folders):
-            return done
+            return replace(done, known=tuple(culprits))
         folders = wanted
     else:
         because = f"its set of folders kept growing for {_ROUNDS} rounds"
@@ -238,7 +238,7 @@ def _revert_all(
     done = _round(scratch, head, request, todo)
     if done.end is StepEnd.FAILED:
         raise GitFailed(f"git revert failed: {done.sentence}")
-    return done
+    return replace(done, known=tuple(culprits))
 
 
 def _round(
@@ -304,6 +304,17 @@ def _judged(
     names = [f"{each.record.sha[:12]} ({one_line(each.record.subject, 100)})" for each in todo]
     if done.end is StepEnd.CONFLICT:
         return _conflict(scratch, request, head, todo, notes, done)
+    union = scratch.union_merged(done.merged)
+    by_union = (
+        f"{_and(shown_path(path) for path in union)}: merged by union (.gitattributes)" if union else ""
+    )
+    if done.end is StepEnd.EMPTY and union and set(done.known) <= set(union):
+        raise _refused(
+            head,
+            f"{by_union}, which keeps the lines of both sides, so git cannot take {_and(names)} back. "
+            "Edit it by hand.",
+            f"git show {todo[0].record.sha}",
+        )
     if done.end is StepEnd.EMPTY:
         source = scratch.source()
         tree = source.objects([f"{head}^{{tree}}"])[f"{head}^{{tree}}"]
@@ -313,7 +324,7 @@ def _judged(
             head,
             tuple(dict.fromkeys(undone.values())),
             tree.sha if tree else None,
-            notes=notes,
+            notes=(*notes, f"{by_union}, so lines of both sides stay there. Look at it.") if union else notes,
         )
     if request.good_tree_of and head in request.commits and done.tree != done.good_tree:
         raise _refused(
@@ -323,12 +334,8 @@ def _judged(
             f"git diff {request.good_tree_of} {head}",
         )
     notes += tuple(f"There was nothing left of {sha[:12]} to revert." for sha in done.empty)
-    union = scratch.union_merged(done.merged)
     if union:
-        notes += (
-            f"{_and(shown_path(path) for path in union)}: merged by union (.gitattributes), so lines of both "
-            "sides were kept. Look at it.",
-        )
+        notes += (f"{by_union}, so lines of both sides were kept. Look at it.",)
     return Prepared(
         RevertOutcome.REVERTED,
         f"Reverted {_and(names)} on {request.branch}.",
@@ -351,6 +358,9 @@ def _conflict(
     paths = tuple(sorted(done.conflicts))
     shas, on = " ".join(order), shlex.quote(request.branch)
     extra: tuple[str, ...] = ()
+    where = _and(shown_path(path) for path in paths[:5]) + (
+        f" and {len(paths) - 5} more" if paths[5:] else ""
+    )
     # Line endings alone can conflict. Whether that is so is worth a second try; deciding it is a person's.
     scratch.start_over(head)
     again = _round(scratch, head, request, todo, "-Xrenormalize")
@@ -359,9 +369,8 @@ def _conflict(
         extra = ("Only line endings are in the way: with -Xrenormalize it would revert cleanly.",)
     return Prepared(
         RevertOutcome.CONFLICT,
-        f"Reverting {done.at[:12]} conflicts with later changes on {request.branch} in "
-        f"{_and(shown_path(path) for path in paths[:5])}"
-        f"{f' and {len(paths) - 5} more' if len(paths) > 5 else ''}. Nothing was pushed.",
+        f"Reverting {done.at[:12]} conflicts with later changes on {request.branch}"
+        f"{f' in {where}' if paths else ''}.{f' {done.sentence}' if done.sentence else ''} Nothing was pushed.",
         head,
         conflicts=paths,
         notes=(*notes, *extra),

@@ -181,6 +181,8 @@ def plain_revert(repository: Path, head: str, commits: tuple[str, ...], scratch:
             return PlainRevert("conflict", None, tuple(sorted(paths)))
         if done.returncode != 1:
             return PlainRevert("failed", None, (), done.stderr.decode("utf-8", "replace"))
+        if run_git(scratch, "diff-index", "--cached", "--quiet", "HEAD", **env).returncode:
+            return PlainRevert("conflict", None, ())
         git(scratch, "revert", "--quit", **env)
     tree = git(scratch, "rev-parse", "HEAD^{tree}", **env).decode().strip()
     return PlainRevert("clean" if made else "empty", tree, ())
