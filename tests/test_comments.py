@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.comments import headline, incident_comment, incident_marker, revert_pull_request
+from bot.comments_evidence import CAUSES
 from policies.facts import (
     Change,
     CommitShape,
@@ -23,6 +24,7 @@ from policies.facts import (
     RevertOutcome,
 )
 from policies.limits import LogLimits
+from policies.signatures import SIGNATURES
 from tests.incidents import (
     ASKED,
     BAD,
@@ -260,6 +262,15 @@ class TestLittleIsKnown:
         incident = replace(RECOVERED, evidence=replace(EVIDENCE, diagnosis=None))
         text = incident_comment(incident, PLAN, PAGE, False, PULL)
         assert "| **Likely cause** | unknown (load balancer: 502 Bad Gateway) |" in text
+
+    def test_every_class_of_the_diagnosis_has_words(self) -> None:
+        kinds = {signature.kind for signature in SIGNATURES} - {"image_pull_access"}
+        assert kinds | {"unknown", "wrapper"} == CAUSES.keys()
+        diagnosis = replace(EVIDENCE.diagnosis, kind="new_class")
+        text = incident_comment(
+            replace(RECOVERED, evidence=replace(EVIDENCE, diagnosis=diagnosis)), PLAN, PAGE, False, PULL
+        )
+        assert "| **Likely cause** | new class: `django.core" in text
 
     def test_an_already_reverted_change_is_said_to_be(self) -> None:
         done = Reverted(
