@@ -1,7 +1,7 @@
 """Plays what a service looks like around a deploy, seen through a load balancer, probes and CloudWatch.
 
 Each target is a state machine with ALB's own rules: a new target needs one passed check, a healthy one falls
-after `down` failed checks in a row, an unhealthy one returns after `up` passed ones, and with no healthy target
+after `down` failed checks in a row, an unhealthy one returns after `up` passed ones, and with no healthy one
 ALB routes to all of them. Nothing here knows how the bot judges; what it makes are plain polls.
 """
 

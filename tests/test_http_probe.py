@@ -53,7 +53,7 @@ def http(status: str, *headers: str, body: bytes = b"ok") -> bytes:
 
 @pytest.fixture
 def probe() -> HttpxProbe:
-    return HttpxProbe(LOOPBACK, timeout_s=0.6)
+    return HttpxProbe(LOOPBACK, timeout_s=0.6, times=1)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,33 @@ async def test_an_endless_body_is_not_read_to_its_end(probe):
     async with site(pour) as url:
         sample = await probe.probe(url)
     assert (sample.ok, sample.status) == (1, 200)
+
+
+async def test_a_probe_is_several_requests_of_which_some_may_fail():
+    asked = 0
+
+    async def every_third_fails(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(http("503 Oops") if asked % 3 == 0 else http("200 OK"))
+
+    async with site(every_third_fails) as url:
+        sample = await HttpxProbe(LOOPBACK).probe(url)
+    assert asked == 3
+    assert (sample.ok, sample.failed, sample.status, sample.detail) == (2, 1, 503, "HTTP 503")
+
+
+async def test_requests_that_say_nothing_are_left_out_of_a_probe():
+    asked = 0
+
+    async def all_but_one_are_refused(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(http("200 OK") if asked == 1 else http("429 Too Many Requests"))
+
+    async with site(all_but_one_are_refused) as url:
+        sample = await HttpxProbe(LOOPBACK).probe(url)
+    assert (sample.ok, sample.failed, sample.status) == (1, 0, 200)
 
 
 async def test_redirects_are_followed_on_the_same_host_only(probe):
@@ -228,7 +255,7 @@ async def test_tls_is_checked_against_the_name(tmp_path, monkeypatch, name, days
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / f"{name}.pem"))
     async with site(http("200 OK"), tls) as url:
-        sample = await HttpxProbe(LOOPBACK).probe(url)
+        sample = await HttpxProbe(LOOPBACK, times=1).probe(url)
     if detail is None:
         assert (sample.ok, sample.status) == (1, 200)
     else:
@@ -290,7 +317,7 @@ async def test_the_refusal_says_what_to_do():
 
 
 async def test_allowing_one_network_allows_no_other():
-    probe = HttpxProbe((ipaddress.ip_network("127.0.0.1/32"),))
+    probe = HttpxProbe((ipaddress.ip_network("127.0.0.1/32"),), times=1)
     async with site(http("200 OK")) as url:
         assert (await probe.probe(url)).ok == 1
         with pytest.raises(CannotReadHealth):
