@@ -146,12 +146,12 @@ class Checkout:
         changed = self.git(
             "diff-files", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--"
         ).fields()
-        marks = {changed[i + 1]: changed[i] for i in range(0, len(changed) - 1, 2)}
+        pairs = [(changed[i + 1], changed[i]) for i in range(0, len(changed) - 1, 2)]
         return Uncommitted(
             staged=frozenset(staged.fields()),
-            changed=frozenset(marks),
-            unmerged=tuple(path for path, mark in marks.items() if mark == b"U"),
-            intended=tuple(path for path, mark in marks.items() if mark == b"A"),
+            changed=frozenset(path for path, _ in pairs),
+            unmerged=tuple(path for path, mark in pairs if mark == b"U"),
+            intended=tuple(path for path, mark in pairs if mark == b"A"),
             hidden=self._hidden_edits(),
         )
 

@@ -358,9 +358,8 @@ def _conflict(
     paths = tuple(sorted(done.conflicts))
     shas, on = " ".join(order), shlex.quote(request.branch)
     extra: tuple[str, ...] = ()
-    where = _and(shown_path(path) for path in paths[:5]) + (
-        f" and {len(paths) - 5} more" if paths[5:] else ""
-    )
+    named = [shown_path(path) for path in paths[:5]] + ([f"{len(paths) - 5} more"] if paths[5:] else [])
+    where = f" in {_and(named)}" if named else ""
     # Line endings alone can conflict. Whether that is so is worth a second try; deciding it is a person's.
     scratch.start_over(head)
     again = _round(scratch, head, request, todo, "-Xrenormalize")
@@ -369,8 +368,8 @@ def _conflict(
         extra = ("Only line endings are in the way: with -Xrenormalize it would revert cleanly.",)
     return Prepared(
         RevertOutcome.CONFLICT,
-        f"Reverting {done.at[:12]} conflicts with later changes on {request.branch}"
-        f"{f' in {where}' if paths else ''}.{f' {done.sentence}' if done.sentence else ''} Nothing was pushed.",
+        f"Reverting {done.at[:12]} conflicts with later changes on {request.branch}{where}."
+        f"{f' {done.sentence}' if done.sentence else ''} Nothing was pushed.",
         head,
         conflicts=paths,
         notes=(*notes, *extra),
