@@ -40,7 +40,7 @@ from rehearsal.janitor import Janitor, adopt_orphans
 from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGroup, Traffic
 from rehearsal.machine import Machine
 from rehearsal.planted_secrets import PlantedSecrets
-from rehearsal.runner import Plan, Runner
+from rehearsal.runner import BUILD_S, Plan, Runner
 from rehearsal.serving import LOOPBACK, fetch, free_port, wait_until
 from rehearsal.stagelog_history import open_broken_pull, open_harmless_pull, write_history
 
@@ -70,7 +70,7 @@ class World:
         bot: bool = True,
         protected: bool = False,
         watch_for_s: int = 60,
-        build_s: float = 4.0,
+        build_s: float = BUILD_S,
         traffic: bool = True,
         keep_folder: bool = False,
     ) -> None:

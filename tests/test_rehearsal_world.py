@@ -1,4 +1,4 @@
-"""The whole world without the bot: StageLog really breaks, its log really leaks, nothing outlives the world."""
+"""The whole world without the bot: StageLog really breaks, its log leaks, and nothing outlives the world."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def push(world: World, message: str, sha: str | None = None) -> str:
 
 
 def test_the_story_s_outage_is_real(world: World) -> None:
-    """Healthy; #42 is merged and called a success; 502 with Django's traceback; the old tree brings it back."""
+    """Healthy; #42 is merged and called a success; 502 with Django's traceback; the old tree helps."""
     assert world.site_status() == 200
     before = world.head()
     merged = world.github.pulls.merge(world.repository, 42, world.github.user("dana"))
@@ -60,9 +60,8 @@ def test_the_story_s_outage_is_real(world: World) -> None:
     assert logs.stderr.strip().splitlines()[-1].endswith(DJANGO_LINE)
     assert set(world.secrets.found_in(logs.stdout + logs.stderr)) == set(world.secrets.values)
     assert wait_until(lambda: world.target.state == "unhealthy", 10)
-    states = [
-        one.statuses[-1].state for one in world.repository.deployments.values() if one.sha == merged.sha
-    ]
+    deployments = world.repository.deployments.values()
+    states = [one.statuses[-1].state for one in deployments if one.sha == merged.sha]
     assert states == ["success"], "the runner believes that it went well"
     again = push(world, "Bring it back", before)
     assert deployed(world, again) and answers(world, 200)
