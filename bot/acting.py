@@ -39,6 +39,8 @@ class ActingMemory(Protocol):
 
     def rollbacks_since(self, service: str, since_s: float) -> int: ...
 
+    def last_rollback(self, service: str) -> Incident | None: ...
+
     def switches(self, service: str, branch: str | None, now_s: float) -> tuple[Switch, ...]: ...
 
 
@@ -109,7 +111,14 @@ class Hands:
             rollbacks_last_day=self._memory.rollbacks_since(deploy.service, now_s - DAY_S),
             deployed_sha_now=deployed,
             overlapping_deploys=self._memory.overlapping(deploy),
+            last_rollback_failed=self._failed_lately(deploy, now_s),
         )
+
+    def _failed_lately(self, deploy: Deploy, now_s: float) -> str | None:
+        last = self._memory.last_rollback(deploy.service)
+        if last is None or not last.acquitted or (last.pushed_at_s or 0.0) < now_s - DAY_S:
+            return None
+        return f"incident {last.id}: {last.acquitted}"
 
     async def revert(self, order: RollbackOrder) -> Reverted:
         """Revert and push; safe to run again, because the reverter looks for its trailer first."""

@@ -15,7 +15,10 @@ from bot.comments import headline
 from bot.failures import BotFailure
 from bot.settings import Settings
 from bot.store import Store
+from policies.acquittal import Ledger, ledger
 from policies.facts import Incident
+
+ALL = 100_000
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -28,10 +31,16 @@ def register(app: typer.Typer) -> None:
 def incidents(
     incident_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One incident, whole.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="How often the bot was right and wrong so far.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """List incidents, or show one with its timeline and every gate of its decision."""
     store = Store(Settings.load().database)
+    if summary:
+        _summarise(ledger(store.incidents(ALL)), as_json)
+        return
     if incident_id is None:
         _list(store.incidents(limit), as_json)
         return
@@ -42,6 +51,20 @@ def incidents(
         typer.echo(json.dumps(encode(incident, Incident)))
     else:
         _show(incident)
+
+
+def _summarise(told: Ledger, as_json: bool) -> None:
+    if as_json:
+        shares = {"precision": told.precision, "recall": told.recall}
+        typer.echo(json.dumps({**encode(told, Ledger), **shares}))
+        return
+    typer.echo(f"Rolled back by the bot itself: {told.rollbacks}, of these wrongly: {told.false_rollbacks}.")
+    typer.echo(f"Bad deploys that a person had to order back: {told.missed}. Held and left: {told.held}.")
+    typer.echo(f"Precision {_share(told.precision)}, recall {_share(told.recall)}.")
+
+
+def _share(share: float | None) -> str:
+    return "not known yet" if share is None else f"{share:.1%}"
 
 
 def _list(found: tuple[Incident, ...], as_json: bool) -> None:

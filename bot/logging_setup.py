@@ -15,7 +15,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from policies.redaction import PLACEHOLDER, is_secret_name, redact
 
-QUIET: Final = ("botocore", "boto3", "urllib3", "s3transfer", "git", "github", "httpx", "httpcore", "asyncio")
+QUIET: Final = (
+    *("botocore", "boto3", "urllib3", "s3transfer", "git", "github", "httpx", "httpcore", "asyncio"),
+    *("dbos", "alembic"),
+)
 MAX_DEPTH: Final = 6
 
 

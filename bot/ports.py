@@ -28,6 +28,9 @@ from policies.facts import (
 )
 from policies.limits import Plan
 
+UNDEPLOYED = "undeployed"
+"""The rule of a verification's verdict when no deploy of the revert was heard of."""
+
 # --- hands: one adapter a role --------------------------------------------------------------------
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from bot.failures import BotFailure
-from bot.ports import World
+from bot.ports import UNDEPLOYED, World
+from policies.acquittal import Acquitted, judge_recovery
 from policies.eligibility import may_roll_back
 from policies.facts import (
     Action,
@@ -93,9 +94,11 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     await world.tell(incident, plan)
 
     recovery = await world.verify(incident, plan)
-    recovered = recovery.health is Health.HEALTHY
-    state = IncidentState.RECOVERED if recovered else IncidentState.FAILED
-    return await _end(replace(incident, recovery=recovery), state, recovery.verdict.reason, plan, world)
+    helped = judge_recovery(incident, recovery, revert_was_deployed=recovery.verdict.rule != UNDEPLOYED)
+    state = IncidentState.RECOVERED if recovery.health is Health.HEALTHY else IncidentState.FAILED
+    acquitted = Acquitted.NO_RECOVERY if helped.status == "acquitted" else ""
+    incident = replace(incident, recovery=recovery, acquitted=acquitted)
+    return await _end(incident, state, helped.reason, plan, world)
 
 
 def incident_id(deploy: Deploy) -> str:
@@ -149,6 +152,9 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
     if decision.order:
         state = IncidentState.DETECTED
     changes: dict[str, Any] = {
+        "plan": plan,
+        "rails": rails,
+        "person": order,
         "change": change,
         "decision": decision,
         "state": state,

@@ -8,6 +8,7 @@ from bot.store_deploys import Delivery, DeployMemory, DeployStatus, HeardDeploy
 from bot.store_executors import ExecutorMemory
 from bot.store_incidents import Comment, IncidentMemory, PastState
 from bot.store_samples import SampleMemory
+from bot.store_services import ServiceMemory
 from bot.store_switches import EVERYWHERE, AuditRow, SwitchMemory, SwitchName, SwitchRow, branch_target
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class Store(DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory):
+class Store(DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory, ServiceMemory):
     """Every method is one transaction, blocks, and raises CannotStore; its docstring says whether it may be
     repeated. Safe to share between threads; after a fork each process opens its own connections."""
 

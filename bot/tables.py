@@ -46,6 +46,15 @@ deliveries = Table(
     Index(None, "received_at_s"),
 )
 
+services = Table(
+    "services",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("plan", JSON, nullable=False),
+    Column("guarded_at_s", INSTANT, nullable=False),
+    Column("sampled_at_s", INSTANT, nullable=False),
+)
+
 deploys = Table(
     "deploys",
     metadata,

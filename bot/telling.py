@@ -14,8 +14,10 @@ from bot.comments import headline, incident_comment, incident_marker
 from bot.failures import BotFailure
 from bot.ports import PullRequests, Repository
 from bot.store_deploys import HeardDeploy
+from policies.acquittal import Acquitted, acquits
 from policies.facts import (
     Deploy,
+    Health,
     Incident,
     Moment,
     PullRequestFacts,
@@ -25,6 +27,7 @@ from policies.limits import Plan
 
 log = structlog.get_logger()
 
+RECENT_INCIDENTS = 200
 ONE_DEPLOYS_COMMITS = 50
 """How far below a deployed commit its revert is looked for; later merges may have landed on top."""
 
@@ -35,6 +38,10 @@ class IncidentBook(Protocol):
     def save_incident(self, incident: Incident, at_s: float | None = None) -> bool: ...
 
     def incident(self, incident_id: str) -> Incident | None: ...
+
+    def incidents(
+        self, limit: int = 50, *, state: str | None = None, repository: str | None = None
+    ) -> tuple[Incident, ...]: ...
 
     def incident_of_deploy(self, repository: str, environment: str, deploy_id: str) -> Incident | None: ...
 
@@ -100,6 +107,8 @@ class Voice:
             verdict = "ignored"
         if deploy.environment:  # a workflow run that deploys nothing we guard is no deploy
             await asyncio.to_thread(self._book.judge_deploy, deploy, verdict, note, self._now())
+        if plan is not None and watched is not None and watched.health is Health.HEALTHY:
+            await asyncio.to_thread(self._acquit_by_reland, deploy, plan, watched)
         log.info(
             "guard.ended",
             service=deploy.service,
@@ -109,6 +118,26 @@ class Voice:
             note=note,
         )
         return note
+
+    def _acquit_by_reland(self, deploy: Deploy, plan: Plan, watched: Watched) -> None:
+        """A reland that went in unmodified and stayed healthy: the rollback was false, and we say so."""
+        try:
+            reland = self._repository.commit(deploy.repository, plan.branch, deploy.sha)
+            if reland.relands is None:
+                return
+            original = self._repository.commit(deploy.repository, plan.branch, reland.relands)
+        except BotFailure as failure:
+            log.warning("acquittal.unreadable", deploy=deploy.id, reason=failure.reason)
+            return
+        if not acquits(reland, original, watched):
+            return
+        for incident in self._book.incidents(RECENT_INCIDENTS, repository=deploy.repository):
+            brought = {
+                culprit.commit.sha for culprit in (incident.change.culprits if incident.change else ())
+            }
+            if incident.pushed_at_s and original.sha in brought and not incident.acquitted:
+                self._book.save_incident(replace(incident, acquitted=Acquitted.RELANDED_WELL))
+                log.warning("rollback.false", incident=incident.id, reason=Acquitted.RELANDED_WELL)
 
     async def reverted_by_us(self, deploy: Deploy, plan: Plan) -> str | None:
         """See `ports.Telling.reverted_by_us`. May be repeated."""
@@ -134,6 +163,15 @@ class Voice:
                     return deploy.completed_at_s
             except BotFailure as failure:
                 log.warning("verify.unreadable", incident=incident.id, reason=failure.reason)
+        return None
+
+    def superseded_by(self, deploy: Deploy) -> str | None:
+        """The sha of a newer completed deploy of another commit to the same service. May be repeated."""
+        since_s = deploy.completed_at_s
+        for heard in self._book.deploys_heard(deploy.service, since_s=since_s, completed=True):
+            newer = heard.deploy
+            if newer.id != deploy.id and newer.sha != deploy.sha and newer.completed_at_s > since_s:
+                return newer.sha[:12]
         return None
 
     def _brings_revert(self, deploy: Deploy, incident: Incident, plan: Plan) -> bool:

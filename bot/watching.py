@@ -14,8 +14,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from bot.config import CONFIG_PATH, environment_of, plan_of, resolve
 from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
+from bot.crash_look import CrashLook
 from bot.failures import BadConfiguration, BotFailure, CannotReadHealth, CannotReadRepository
-from bot.ports import HttpProbe, PullRequests, Repository, TargetHealth
+from bot.ports import UNDEPLOYED, EvidenceCapture, HttpProbe, PullRequests, Repository, TargetHealth
 from policies.facts import (
     Baseline,
     CommitFacts,
@@ -26,9 +27,11 @@ from policies.facts import (
     IncidentState,
     ProbeSample,
     TargetSample,
+    Verdict,
     Watched,
 )
-from policies.health import is_recovered, judge_health
+from policies.health import is_recovered
+from policies.judgement import Watch
 from policies.limits import Plan
 
 log = structlog.get_logger()
@@ -38,7 +41,8 @@ PLAN_PATIENCE_S = 600.0
 BASELINE_POLLS, BASELINE_PAUSE_S = 3, 1.0
 """Seen at once when a deploy starts: later polls would already see the old version being stopped."""
 PROPOSED_PATIENCE_S = 86_400.0
-KEPT_SAMPLES = 120
+KEPT_SAMPLES = 1000
+"""All of a watch of 15 minutes at one poll a second: a decision can be replayed from what it kept."""
 
 
 class Samples(Protocol):
@@ -50,6 +54,8 @@ class Samples(Protocol):
         self, service: str, since_s: float, until_s: float = float("inf")
     ) -> tuple[tuple[float, HealthSample], ...]: ...
 
+    def note_service(self, service: str, plan: Plan, at_s: float) -> None: ...
+
 
 class DeployHistory(Protocol):
     """Whether the deploy of a revert was heard of."""
@@ -57,6 +63,16 @@ class DeployHistory(Protocol):
     def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
         """When a deploy that contains the incident's revert completed (epoch s), None if none is known."""
         ...
+
+    def superseded_by(self, deploy: Deploy) -> str | None:
+        """The sha of a newer completed deploy of another commit to the same service, None if there is none."""
+        ...
+
+
+class SiblingHealth(Protocol):
+    """How the other services are; `bot.siblings.Siblings` in production."""
+
+    def bad_share(self, service: str) -> float | None: ...
 
 
 class Eyes:
@@ -69,8 +85,10 @@ class Eyes:
         pull_requests: PullRequests,
         probe: HttpProbe,
         target_health: TargetHealth,
+        evidence: EvidenceCapture,
         samples: Samples,
         history: DeployHistory,
+        siblings: SiblingHealth,
         server_file: ServerFile | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -78,8 +96,10 @@ class Eyes:
         self._pull_requests = pull_requests
         self._probe = probe
         self._target_health = target_health
+        self._evidence = evidence
         self._samples = samples
         self._history = history
+        self._siblings = siblings
         self._server_file = server_file
         self._now = now
 
@@ -163,9 +183,14 @@ class Eyes:
                 sample = replace(sample, probe=answer)
         return replace(sample, error=" ".join(errors) or None)
 
-    async def _look_and_keep(self, deploy: Deploy, plan: Plan, since_s: float) -> HealthSample:
+    async def _look_and_keep(
+        self, deploy: Deploy, plan: Plan, since_s: float, *, crash: bool = False
+    ) -> HealthSample:
         at_s = self._now()
-        sample = await self.look(plan, at_s - since_s)
+        sample, siblings_bad = await asyncio.gather(
+            self.look(plan, at_s - since_s), asyncio.to_thread(self._siblings.bad_share, deploy.service)
+        )
+        sample = replace(sample, siblings_bad=siblings_bad, crash=crash)
         await asyncio.to_thread(self._samples.add_samples, deploy.service, [(at_s, sample)])
         return sample
 
@@ -196,18 +221,31 @@ class Eyes:
         """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
         an earlier run of this step stored; the deadline is absolute."""
         since_s = deploy.completed_at_s
+        await asyncio.to_thread(self._samples.note_service, deploy.service, plan, self._now())
         after = await self._seen(deploy, since_s)
+        judged = Watch(baseline.samples, plan.health)
+        for sample in after:
+            judged.see(sample)
         begun_s = after[0].t_s if after else self._now() - since_s
         # A deploy that was heard of late (we were down) still gets the time to fail its budget.
         until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
-        while True:
-            after.append(await self._look_and_keep(deploy, plan, since_s))
-            verdict = judge_health(baseline.samples, tuple(after), plan.health)
-            over = after[-1].t_s >= until_t_s
-            if verdict.status == Health.UNHEALTHY or over:
-                health = Health(verdict.status)
-                return Watched(health, verdict, tuple(after[-KEPT_SAMPLES:]), self._now())
-            await self._pause(plan, after[-1], since_s)
+        crash = CrashLook(self._evidence, deploy, plan, found=any(sample.crash for sample in after))
+        try:
+            while True:
+                after.append(await self._look_and_keep(deploy, plan, since_s, crash=crash.found))
+                verdict = judged.see(after[-1])
+                crash.consider(after[-1])
+                newer = await asyncio.to_thread(self._history.superseded_by, deploy)
+                if newer is not None:
+                    reason = f"Superseded: {newer} was deployed; its own guard watches from then on."
+                    verdict = Verdict(Health.UNKNOWN, reason, "superseded")
+                over = after[-1].t_s >= until_t_s
+                if verdict.status == Health.UNHEALTHY or over or newer is not None:
+                    kept = tuple(after[-KEPT_SAMPLES:])
+                    return Watched(Health(verdict.status), verdict, kept, self._now())
+                await self._pause(plan, after[-1], since_s)
+        finally:
+            crash.stop()
 
     async def until_recovered(self, incident: Incident, plan: Plan) -> Watched | None:
         """While nobody acted: poll until the service is well again, or `decide_within_s` is up (None)."""
@@ -242,7 +280,8 @@ class Eyes:
                 if deployed_s is None:
                     unheard = "No deploy of the revert was heard of"
                     how = "but the service is well" if well else "and the service is still failing"
-                    verdict = replace(verdict, reason=f"{unheard}, {how}. {verdict.reason}")
+                    reason = f"{unheard}, {how}. {verdict.reason}"
+                    verdict = replace(verdict, reason=reason, rule=UNDEPLOYED)
                 health = Health.HEALTHY if well else Health.UNHEALTHY
                 return Watched(health, verdict, tuple(seen[-KEPT_SAMPLES:]), self._now())
             await self._pause(plan, latest, since_s)

@@ -17,6 +17,7 @@ from bot.http_probe import HttpxProbe
 from bot.pull_requests import GitHubPullRequests
 from bot.repository import CommitIdentity, GitRepositories
 from bot.settings import Settings
+from bot.siblings import Siblings
 from bot.store import Store
 from bot.target_health import AlbTargetHealth
 from bot.telling import Voice
@@ -90,16 +91,18 @@ def worker_parts(settings: Settings) -> Worker:
     )
     probe = HttpxProbe(tuple(ipaddress.ip_network(network, strict=False) for network in settings.probe_allow))
     voice = Voice(repository=repository, pull_requests=pull_requests, book=store, base_url=settings.base_url)
+    target_health = AlbTargetHealth(aws)
+    evidence = Capture(aws, probe, target_health)
     eyes = Eyes(
         repository=repository,
         pull_requests=pull_requests,
         probe=probe,
-        target_health=AlbTargetHealth(aws),
+        target_health=target_health,
+        evidence=evidence,
         samples=store,
         history=voice,
+        siblings=Siblings(store),
         server_file=own_file,
     )
-    hands = Hands(
-        repository=repository, pull_requests=pull_requests, evidence=Capture(aws, probe), memory=store
-    )
+    hands = Hands(repository=repository, pull_requests=pull_requests, evidence=evidence, memory=store)
     return Worker(store, eyes, hands, voice)

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from bot import migrations
+from bot.background import Background
 from bot.durable import Engine, EngineClient, new_executor_id, register
 from bot.failures import BadSettings, BotFailure
 from bot.settings import Settings
@@ -46,12 +47,15 @@ def run_worker(settings: Settings) -> None:
             # We hold the only worker's lock, so whoever else is on record is dead.
             _take_over(parts.store, client, executor_id, dead_after_s=EVERYONE_S)
         engine.start()
+        background = Background(parts.eyes, parts.store, parts.store)
+        background.start()
         log.info(
             "worker.started", executor=executor_id, database="sqlite" if settings.on_sqlite else "postgresql"
         )
         try:
             _live(parts.store, client, executor_id, settings.worker_dead_after_s, stopping)
         finally:
+            background.stop()
             engine.stop()
             client.hand_back((executor_id,))
             parts.store.forget_executor(executor_id)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from policies.limits import Plan
+
 
 class Health(StrEnum):
     """What watching says. UNKNOWN is "could not look" and is never evidence against a deploy."""
@@ -390,3 +392,9 @@ class Incident:
     recovery: Watched | None = None
     asked_until_s: float | None = None
     timeline: tuple[Moment, ...] = ()
+    plan: Plan | None = None
+    """With `rails` and `person`: the facts that the decision was made from, so that it can be replayed."""
+    rails: Rails | None = None
+    person: PersonOrder | None = None
+    acquitted: str = ""
+    """Why the deploy is thought not to have been the cause after all; empty while it is."""

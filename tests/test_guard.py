@@ -8,6 +8,8 @@ import pytest
 
 from bot.failures import CannotReachForge, CannotReadRepository, CannotRevert
 from bot.guard import guard
+from bot.ports import UNDEPLOYED
+from policies.acquittal import Acquitted
 from policies.facts import (
     Health,
     IncidentState,
@@ -140,8 +142,19 @@ async def test_a_revert_that_cannot_be_done_ends_with_its_reason(
 
 async def test_a_rollback_that_does_not_help_is_said_to_have_failed() -> None:
     world = FakeWorld(recovery=replace(FAILING, verdict=Verdict("unhealthy", "Still failing.")))
-    assert await guard(DEPLOY, world) == "Still failing."
+    reason = await guard(DEPLOY, world)
+    assert reason == "Still failing. The deploy of aaaaaaaa was probably not the cause."
     assert states(world)[-1] is IncidentState.FAILED
+    assert world.recorded[-1].acquitted == Acquitted.NO_RECOVERY
+
+
+async def test_a_revert_that_was_never_deployed_acquits_nobody() -> None:
+    unheard = replace(
+        FAILING, verdict=Verdict("unhealthy", "No deploy of the revert was heard of.", UNDEPLOYED)
+    )
+    world = FakeWorld(recovery=unheard)
+    await guard(DEPLOY, world)
+    assert world.recorded[-1].acquitted == ""
 
 
 async def test_the_deploy_of_our_own_revert_is_left_to_the_guard_that_waits_for_it() -> None:

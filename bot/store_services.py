@@ -1,0 +1,77 @@
+"""Remembers which services are guarded and how, so that somebody looks at them between deploys too."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bot.codec import NotThisFact, decode, encode
+from bot.failures import CannotStore
+from bot.store_database import Database
+from bot.tables import samples, services
+from policies.facts import HealthSample
+from policies.limits import Plan
+
+
+class ServiceMemory(Database):
+    """The table `services`."""
+
+    def note_service(self, service: str, plan: Plan, at_s: float) -> None:
+        """Remember that `service` was guarded by `plan` at `at_s` (epoch). May be repeated. Raises CannotStore."""
+        insert = self.insert(services).values(
+            service=service, plan=encode(plan, Plan), guarded_at_s=at_s, sampled_at_s=at_s
+        )
+        new = insert.excluded
+        with self.transaction() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=services.primary_key,
+                    set_={
+                        "plan": new.plan,
+                        "guarded_at_s": new.guarded_at_s,
+                        "sampled_at_s": new.sampled_at_s,
+                    },
+                )
+            )
+
+    def claim_due_services(
+        self, now_s: float, every_s: float, guarded_since_s: float, at_most: int
+    ) -> tuple[tuple[str, Plan], ...]:
+        """Services that nobody sampled for `every_s` seconds, with their plans, now claimed by us: of several
+        workers only one gets each. Services not guarded since `guarded_since_s` (epoch) are left alone.
+        Raises CannotStore."""
+        due = sa.and_(services.c.sampled_at_s <= now_s - every_s, services.c.guarded_at_s >= guarded_since_s)
+        found = sa.select(services.c.service, services.c.plan).where(due)
+        claimed: list[tuple[str, Plan]] = []
+        with self.transaction() as connection:
+            rows = connection.execute(found.order_by(services.c.sampled_at_s).limit(at_most)).all()
+            for row in rows:
+                mine = connection.execute(
+                    sa.update(services)
+                    .where(services.c.service == row.service, due)
+                    .values(sampled_at_s=now_s)
+                )
+                if mine.rowcount == 1:
+                    try:
+                        claimed.append((row.service, decode(row.plan, Plan)))
+                    except NotThisFact:
+                        continue  # written by another release; its next guard writes it anew
+        return tuple(claimed)
+
+    def latest_samples(self, since_s: float) -> dict[str, HealthSample]:
+        """The newest sample of every service seen at or after `since_s` (epoch). May be repeated. Raises
+        CannotStore."""
+        newest = (
+            sa.select(samples.c.service, sa.func.max(samples.c.at_s).label("at_s"))
+            .where(samples.c.at_s >= since_s)
+            .group_by(samples.c.service)
+            .subquery()
+        )
+        query = sa.select(samples.c.service, samples.c.sample).join(
+            newest, sa.and_(samples.c.service == newest.c.service, samples.c.at_s == newest.c.at_s)
+        )
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        try:
+            return {row.service: decode(row.sample, HealthSample) for row in rows}
+        except NotThisFact as error:
+            raise CannotStore(f"A health sample in the database cannot be read: {error}") from None
