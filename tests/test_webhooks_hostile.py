@@ -188,6 +188,50 @@ class TestBytes:
             assert answer.status_code == 401
 
 
+class TestTheDoorway:
+    """What is answered before Flask is asked is what Flask would have answered."""
+
+    @QUICK
+    @given(
+        event=st.sampled_from(["push", "ping", "deployment_status", "", "a b", "\u00e9"]),
+        body=st.sampled_from([b"{}", b"[]", b"", b"{", b'{"a": "\\ud800"}']) | st.binary(max_size=20),
+        path=st.sampled_from(["/webhooks/github", "/webhooks/github/", "/webhooks/deploys", "/"]),
+        kind=st.sampled_from(["application/json", "application/json; charset=utf-8", "text/plain", None]),
+        genuine=st.booleans(),
+        delivery=st.sampled_from(["d-1", "", None]),
+        method=st.sampled_from(["POST", "PUT", "GET"]),
+    )
+    def test_gives_the_same_answers(
+        self,
+        heard: Web,
+        event: str,
+        body: bytes,
+        path: str,
+        kind: str | None,
+        genuine: bool,
+        delivery: str | None,
+        method: str,
+    ) -> None:
+        headers = {
+            "X-GitHub-Event": event,
+            "X-GitHub-Delivery": delivery,
+            "X-Hub-Signature-256": signature(body) if genuine else signature(body + b"x"),
+            "Content-Type": kind,
+        }
+        sent = {name: value for name, value in headers.items() if value is not None}
+        behind = heard.client.application.full_dispatch_request
+        with heard.client.application.test_request_context(
+            path, method=method, data=body, headers=sent, environ_base={"REMOTE_ADDR": "127.0.0.1"}
+        ):
+            expected = behind()
+        got = heard.client.open(path, method=method, data=body, headers=sent)
+        assert (got.status_code, got.data, got.content_type) == (
+            expected.status_code,
+            expected.data,
+            expected.content_type,
+        )
+
+
 class TestDeployMessages:
     MESSAGE: dict[str, Any] = {  # noqa: RUF012 - copied before it is changed
         "repository": "acme/stagelog",

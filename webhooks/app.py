@@ -15,7 +15,8 @@ from webhooks.access import Access
 from webhooks.api import incidents_api
 from webhooks.bodies import READ_AT_MOST_BYTES, Refused, answer, refusal
 from webhooks.deploys import deploys_webhook
-from webhooks.github import github_webhook
+from webhooks.doorway import doorway
+from webhooks.github import EVENTS, github_webhook
 from webhooks.pages import pages
 from webhooks.vitals import vitals
 
@@ -42,7 +43,8 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
 
     app = Flask(__name__, static_folder="static", static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = READ_AT_MOST_BYTES
-    app.register_blueprint(github_webhook(settings.github_webhook_secret.get_secret_value().encode(), inbox))
+    secret = settings.github_webhook_secret.get_secret_value().encode()
+    app.register_blueprint(github_webhook(secret, inbox))
     app.register_blueprint(
         deploys_webhook(deploy_secret.get_secret_value().encode() if deploy_secret else None, inbox)
     )
@@ -53,6 +55,7 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
     app.register_error_handler(CannotStore, _cannot_store)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _mistake_of_ours)
+    app.wsgi_app = doorway(app.wsgi_app, secret, EVENTS)  # type: ignore[assignment, method-assign]
     return app
 
 

@@ -23,15 +23,21 @@ EVENTS: Mapping[str, Hear] = {
 }
 """Everything else is answered 200, ignored."""
 
+PATH = "/webhooks/github"
 DELIVERY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 EVENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def why_ignored(event: str) -> str:
+    """What an event that is not in EVENTS is answered."""
+    return f"{event} is nothing we act on"
 
 
 def github_webhook(secret: bytes, inbox: Inbox) -> Blueprint:
     """The endpoint, for deliveries signed with `secret`."""
     blueprint = Blueprint("github", __name__)
 
-    @blueprint.post("/webhooks/github")
+    @blueprint.post(PATH)
     def hear() -> Response:
         """202 stored, 200 ignored; Refused (400, 401, 413) and CannotStore (503) are answered by the app."""
         body = read_body(request)
@@ -43,7 +49,7 @@ def github_webhook(secret: bytes, inbox: Inbox) -> Blueprint:
             raise Refused(400, "X-GitHub-Event or X-GitHub-Delivery is missing or unusable.")
         payload = read_object(body, request.mimetype)
         if event not in EVENTS:
-            return answer(200, ignored=f"{event} is nothing we act on")
+            return answer(200, ignored=why_ignored(event))
         now_s = time.time()
         try:
             heard = EVENTS[event](Fields(payload), now_s)
