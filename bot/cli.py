@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bot import cli_config, cli_evidence, cli_incidents, cli_judge, cli_replay, cli_revert
+from bot import cli_config, cli_evidence, cli_incidents, cli_judge, cli_replay, cli_revert, cli_simulate
 from bot.failures import BadConfiguration, BadSettings, BotFailure
 from bot.logging_setup import configure_logging
 from bot.settings import Settings
@@ -86,6 +86,7 @@ cli_evidence.register(app)
 cli_config.register(app)
 cli_incidents.register(app)
 cli_replay.register(app)
+cli_simulate.register(app)
 
 
 def _start(role: str) -> Settings:
