@@ -143,9 +143,7 @@ def revert_pull_request(incident: Incident, plan: Plan) -> tuple[str, str]:
         f"This takes the change off {inline(plan.branch)} again; **merging it is the fix**.",
         prose(incident.watched.verdict.reason) if incident.watched else prose(incident.reason),
         f"It reverts:\n\n{listed}" if listed else "",
-        f"{inline(plan.branch)} took no push of mine: {prose(reverted.reason)}"
-        if reverted and reverted.reason
-        else "",
+        prose(reverted.reason) if reverted else "",
         "Please keep the commit's message when merging: its trailers tell me that this deploy is a revert.",
         _trailers(incident),
     ]

@@ -106,11 +106,14 @@ def _commits(incident: Incident) -> str:
     """What is or would be reverted, and once it is: by which commits, and who ordered that."""
     text = ", ".join(_named(incident, sha) for sha in bad_commits(incident)[:MOST_COMMITS])
     reverted = incident.reverted
-    if reverted is None or not is_reverted(incident) or not reverted.commits:
+    if reverted is None or not is_reverted(incident):
         return text
     order = incident.decision.order if incident.decision else None
     by = f", ordered by {prose(order.ordered_by, 80, in_table=True)}" if order else ""
-    return f"{text} → {', '.join(commit(sha) for sha in reverted.commits[:MOST_COMMITS])}{by}"
+    made = ", ".join(commit(sha) for sha in reverted.commits[:MOST_COMMITS])
+    if reverted.pull_request is not None:
+        made = f"#{reverted.pull_request.number:d}"
+    return f"{text} → {made}{by}" if made else text
 
 
 def _named(incident: Incident, sha: str) -> str:
@@ -134,13 +137,13 @@ def _health(incident: Incident, plan: Plan) -> str:
 def _times(incident: Incident) -> str:
     deployed = incident.deploy.completed_at_s
     judged = incident.watched.ended_at_s if incident.watched else None
+    end = "healthy" if incident.state is IncidentState.RECOVERED else "end"
+    pushed, closed = incident.pushed_at_s, incident.closed_at_s
     parts = (
         ("deploy → verdict", between(deployed, judged)),
-        ("verdict → push", between(judged, incident.pushed_at_s)),
-        (
-            "push → healthy" if incident.state is IncidentState.RECOVERED else "push → end",
-            between(incident.pushed_at_s, incident.closed_at_s),
-        ),
+        ("verdict → push", between(judged, pushed)),
+        (f"push → {end}", between(pushed, closed)),
+        (f"verdict → {end}", between(judged, closed) if pushed is None and incident.reverted else None),
     )
     return " · ".join(f"{name} {duration(seconds)}" for name, seconds in parts if seconds is not None)
 

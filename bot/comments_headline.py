@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.comments_text import between, duration, short, words
+from bot.ports import UNDEPLOYED
 from policies.cleaning import inline
 from policies.facts import Action, Health, Incident, IncidentState, PullRequestFacts, RevertOutcome
 
@@ -43,9 +44,18 @@ def is_failing(incident: Incident) -> bool:
 
 
 def is_reverted(incident: Incident) -> bool:
-    """Whether the change is off the branch, by us or by somebody before us."""
-    done = (RevertOutcome.REVERTED, RevertOutcome.ALREADY_REVERTED)
-    return incident.reverted is not None and incident.reverted.outcome in done
+    """Whether the change is off the branch: by us, by somebody before us, or by the merge of our pull request."""
+    reverted = incident.reverted
+    if reverted is None:
+        return False
+    if reverted.outcome in (RevertOutcome.REVERTED, RevertOutcome.ALREADY_REVERTED):
+        return True
+    return reverted.pull_request is not None and is_revert_deployed(incident)
+
+
+def is_revert_deployed(incident: Incident) -> bool:
+    """Whether a deploy of the revert was heard of; before that its end says nothing about the change."""
+    return incident.recovery is not None and incident.recovery.verdict.rule != UNDEPLOYED
 
 
 def bad_commits(incident: Incident) -> tuple[str, ...]:
@@ -111,17 +121,22 @@ def _proposed(incident: Incident, deploy: str) -> str:
 
 def _recovered(incident: Incident, deploy: str) -> str:
     after = duration(between(incident.deploy.completed_at_s, incident.closed_at_s))
+    if not is_revert_deployed(incident):
+        return f"healthy again after {after}, although no revert of {deploy} was deployed"
     return f"healthy again after {after}: {deploy} was rolled back"
 
 
 def _failed(incident: Incident, deploy: str) -> str:
-    if not is_reverted(incident) and not (incident.reverted and incident.reverted.pull_request):
-        return f"I could not roll back {deploy}"
-    if recovery_health(incident) is Health.UNHEALTHY:
-        return f"still failing although {deploy} was rolled back"
+    proposed = incident.reverted is not None and incident.reverted.pull_request is not None
     if not is_reverted(incident):
-        return f"the revert of {deploy} was not merged and deployed in time"
-    return f"{deploy} was rolled back, but I could not see the service recover"
+        return (
+            f"the revert of {deploy} was not merged and deployed in time"
+            if proposed
+            else f"I could not roll back {deploy}"
+        )
+    if is_revert_deployed(incident):
+        return f"still failing although {deploy} was rolled back"
+    return f"{deploy} was rolled back, but I heard of no deploy of the revert"
 
 
 def _closed(incident: Incident, deploy: str) -> str:

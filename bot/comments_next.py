@@ -9,6 +9,7 @@ import shlex
 from bot.comments_headline import (
     bad_commits,
     is_observed,
+    is_revert_deployed,
     is_reverted,
     pull_request_of,
     recovery_health,
@@ -67,13 +68,16 @@ def next_step(incident: Incident, plan: Plan, pull_request: PullRequestFacts | N
 def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None) -> str:
     """How the author brings the change back, and why merging the old branch again does not."""
     reverts = _reverts_of(incident, pull_request)
-    if not reverts:
+    merged = incident.reverted.pull_request if incident.reverted and is_reverted(incident) else None
+    if not reverts and not merged:
         return "**Next step for the author.** Fix the cause on a new branch, and open a new pull request."
     author = f" for {inline(pull_request.author, 60)}" if pull_request else ""
     branch = f"reland-{pull_request.number:d}" if pull_request else f"reland-{short(incident.deploy.sha)}"
     base = plan.branch
     if "reland" in COMMANDS_HEARD:
         how = "`/rollback reland` opens a draft pull request that brings it back; put your fix on top."
+    elif merged is not None:
+        how = f"*Revert* on #{merged.number:d} brings it back in a new pull request; put your fix on top."
     else:
         how = (
             "Bring it back with a revert of the revert, put your fix on top, and open a new pull request:\n\n"
@@ -91,7 +95,10 @@ def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None
 
 def _reverts_of(incident: Incident, pull_request: PullRequestFacts | None) -> list[str]:
     """The commits that took this pull request's change off the branch, newest first; else all that did."""
-    made = incident.reverted.commits if incident.reverted and is_reverted(incident) else ()
+    reverted = incident.reverted
+    if reverted is None or not is_reverted(incident) or reverted.pull_request is not None:
+        return []  # a merge may have given the proposed commits other names
+    made = reverted.commits
     made = tuple(sha for sha in made if _SHA.fullmatch(sha))
     bad = bad_commits(incident)
     if pull_request is not None and len(made) == len(bad):
@@ -148,9 +155,8 @@ def _please_merge(incident: Incident, plan: Plan) -> str:
     pull_request = incident.reverted.pull_request if incident.reverted else None
     where = f"#{pull_request.number:d}" if pull_request else "the pull request"
     return (
-        f"**Next.** {inline(plan.branch, 120)} does not take my push, so the revert is in {where}. "
-        f"**Please review and merge {where} now**; the service stays broken until it is deployed. "
-        f"I watch for {duration(plan.rollback.verify_within_s)} whether it recovers."
+        f"**Next.** **Please review and merge {where} now**: it takes the change off {inline(plan.branch, 120)}, "
+        "and the service stays broken until that is deployed. I watch whether it recovers then."
     )
 
 
@@ -160,16 +166,19 @@ def _after_failing(incident: Incident, plan: Plan, pull_request: PullRequestFact
         number = reverted.pull_request.number
         return f"**Next.** Merge #{number:d}, or close it if the service is well without it."
     if is_reverted(incident):
-        if recovery_health(incident) is Health.UNHEALTHY:
-            return (
+        if incident.acquitted:
+            end = (
                 "**Next.** The revert is deployed and the service still fails, so **this change was probably "
-                "not the cause**. I do nothing more: look at the infrastructure and at what else changed.\n\n"
-                f"{reland(incident, plan, pull_request)}"
+                "not the cause**. I do nothing more: look at the infrastructure and at what else changed."
             )
-        return (
-            "**Next.** The revert is on the branch, but I did not see it deployed and healthy. Look at the "
-            f"deploy of the revert, and at the site itself.\n\n{reland(incident, plan, pull_request)}"
-        )
+        elif is_revert_deployed(incident):
+            end = "**Next.** The revert is deployed and did not help in time. Look at the service; I do nothing more."
+        else:
+            end = (
+                "**Next.** The revert is on the branch, but no deploy of it was heard of. **Deploy "
+                f"{inline(plan.branch, 120)} now**, and look why it did not deploy by itself."
+            )
+        return f"{end}\n\n{reland(incident, plan, pull_request)}"
     told = "**Next.** Nothing was pushed: the branch is as it was, and **the service needs a person now**."
     if reverted is not None and reverted.outcome is RevertOutcome.CONFLICT and reverted.conflicts:
         shown = [inline(path, 100) for path in reverted.conflicts[:MOST_PATHS]]

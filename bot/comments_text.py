@@ -136,8 +136,9 @@ def compared(verdict: Verdict) -> str:
     """The number and the limit of a verdict, unless its sentence has them already."""
     if verdict.number is None or verdict.limit is None:
         return ""
-    number, limit = f"{verdict.number:g}", f"{verdict.limit:g}"
-    return "" if number in verdict.reason and limit in verdict.reason else f" ({number}, limit {limit})"
+    limit = f"{verdict.limit:g}"
+    said = any(f"{verdict.number:{form}}" in verdict.reason for form in (".0f", ".1f", "g"))
+    return "" if said and limit in verdict.reason else f" ({verdict.number:.3g}, limit {limit})"
 
 
 def incident_url(base_url: str | None, incident_id: str) -> str | None:

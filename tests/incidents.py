@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bot.ports import UNDEPLOYED
 from policies.facts import (
     Action,
     Baseline,
@@ -212,7 +213,9 @@ RECOVERED = replace(
 NOT_RECOVERED = replace(
     RECOVERED,
     state=IncidentState.FAILED,
-    reason="It is still failing 15 min after the revert was deployed.",
+    reason="It is still failing 15 min after the revert was deployed. "
+    "The deploy of b7c1f0e0 was probably not the cause.",
+    acquitted="health did not come back after the revert was deployed",
     closed_at_s=DEPLOYED_AT_S + 975,
     recovery=Watched(
         Health.UNHEALTHY,
@@ -248,6 +251,17 @@ PROPOSED = replace(
         ),
     ),
 )
+MERGED_AND_RECOVERED = replace(RECOVERED, reverted=PROPOSED.reverted, pushed_at_s=None)
+UNHEARD = Watched(
+    Health.UNHEALTHY,
+    Verdict(
+        "unhealthy", "No deploy of the revert was heard of, and the service is still failing.", UNDEPLOYED
+    ),
+    polls("-" * 5, 80.0),
+    DEPLOYED_AT_S + 975,
+)
+NOT_DEPLOYED = replace(NOT_RECOVERED, recovery=UNHEARD, reason=UNHEARD.verdict.reason, acquitted="")
+NOT_MERGED = replace(NOT_DEPLOYED, reverted=PROPOSED.reverted, pushed_at_s=None)
 NOT_OURS = (
     f"{WATCHED.verdict.reason[:-1]}, but it was 80 % bad before the deploy (limit 30 %): I did not act."
 )
@@ -305,7 +319,10 @@ EVERY = {
     "reverted": REVERTED,
     "proposed": PROPOSED,
     "recovered": RECOVERED,
+    "recovered_by_merge": MERGED_AND_RECOVERED,
     "failed_not_recovered": NOT_RECOVERED,
+    "failed_not_deployed": NOT_DEPLOYED,
+    "failed_not_merged": NOT_MERGED,
     "failed_conflict": CONFLICT,
     "closed_observed": OBSERVED,
     "closed_by_itself": BY_ITSELF,

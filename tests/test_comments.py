@@ -13,11 +13,11 @@ import pytest
 
 from bot.comments import headline, incident_comment, incident_marker, revert_pull_request
 from bot.comments_evidence import CAUSES
+from bot.ports import UNDEPLOYED
 from policies.facts import (
     Change,
     CommitShape,
     Culprit,
-    Health,
     Incident,
     IncidentState,
     Reverted,
@@ -36,14 +36,12 @@ from tests.incidents import (
     EVIDENCE,
     HELD,
     MERGE,
-    NOT_RECOVERED,
     ORDER,
     PLAN,
     PROPOSED,
     PULL,
     RECOVERED,
     REVERTED,
-    WATCHED,
 )
 
 GOLDENS = Path(__file__).parent / "comments"
@@ -94,6 +92,10 @@ HEADLINES = {
     "proposed": "The revert of the deploy of b7c1f0e0 to develop waits in #43 to be merged.",
     "recovered": "Healthy again after 2 min 27 s: the deploy of b7c1f0e0 to develop was rolled back.",
     "failed_not_recovered": "Still failing although the deploy of b7c1f0e0 to develop was rolled back.",
+    "recovered_by_merge": "Healthy again after 2 min 27 s: the deploy of b7c1f0e0 to develop was rolled back.",
+    "failed_not_deployed": "The deploy of b7c1f0e0 to develop was rolled back, but I heard of no deploy of the "
+    "revert.",
+    "failed_not_merged": "The revert of the deploy of b7c1f0e0 to develop was not merged and deployed in time.",
     "failed_conflict": "I could not roll back the deploy of b7c1f0e0 to develop.",
     "closed_observed": "The deploy of b7c1f0e0 to develop failed, and I only observe here.",
     "closed_by_itself": "Recovered without a rollback, 5 min after the deploy of b7c1f0e0 to develop.",
@@ -117,11 +119,21 @@ class TestWhoseFault:
     def test_a_service_that_does_not_recover_acquits_the_change(self) -> None:
         assert "**this change was probably not the cause**" in written("failed_not_recovered")
 
-    def test_a_recovery_that_could_not_be_seen_acquits_nobody(self) -> None:
-        unseen = replace(NOT_RECOVERED, recovery=replace(WATCHED, health=Health.UNKNOWN))
-        text = incident_comment(unseen, PLAN, PAGE, False, PULL)
+    def test_a_revert_that_was_never_deployed_acquits_nobody(self) -> None:
+        text = written("failed_not_deployed")
         assert "not the cause" not in text
-        assert "I could not see the service recover" in text.splitlines()[1]
+        assert "**Deploy `develop` now**" in text
+
+    def test_a_proposed_revert_that_nobody_merged_changed_nothing(self) -> None:
+        text = written("failed_not_merged")
+        assert "Merge #43, or close it" in text
+        assert "no longer on" not in text
+        assert "| **Deployed** |" in text
+
+    def test_a_recovery_without_a_deploy_of_the_revert_is_not_claimed_as_ours(self) -> None:
+        well = replace(RECOVERED.recovery, verdict=replace(RECOVERED.recovery.verdict, rule=UNDEPLOYED))
+        text = headline(replace(RECOVERED, recovery=well))
+        assert "although no revert of the deploy of b7c1f0e0 to develop was deployed" in text
 
 
 class TestWhatNext:
