@@ -14,6 +14,7 @@ import hmac
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,57 +77,50 @@ class Outcome:
         }
 
 
-@dataclass
-class WebServer:
-    """`rollback-bot web` on a port and a database of its own."""
+class Server:
+    """A web server in processes of its own, on a free port."""
 
-    database_url: str
-    folder: Path
-    port: int = field(default_factory=lambda: _free_port())
-    process: subprocess.Popen[bytes] | None = None
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.port = _free_port()
+        self._command = command
+        self._folder = folder
+        self._environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), **environment}
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> WebServer:
-        migrate(self.database_url)
-        migrate_engine(self.database_url)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "DATABASE_URL": self.database_url,
-            "DATA_DIR": str(self.folder),
-            "PORT": str(self.port),
-            "GITHUB_WEBHOOK_SECRET": SECRET,
-            "GITHUB_TOKEN": "unused",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bot.cli", "web"],
-            env=environment,
+    def __enter__(self) -> Server:
+        log = self._folder / "server.log"
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
             stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "web.log").open("wb"),
+            stderr=log.open("wb"),
             start_new_session=True,
         )
         until_s = time.monotonic() + 30
-        while time.monotonic() < until_s:
+        while time.monotonic() < until_s and self._process.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2):
                     return self
             except OSError:
                 time.sleep(0.1)
-        raise RuntimeError((self.folder / "web.log").read_text())
+        self.__exit__()
+        raise RuntimeError(f"{self._command[0]} did not start: {log.read_text()[-2000:]}")
 
     def __exit__(self, *_error: object) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=10)
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=10)
 
     def pids(self) -> list[int]:
-        """The server's processes."""
-        assert self.process is not None
-        found = [self.process.pid]
+        """Its processes."""
+        assert self._process is not None
+        found = [self._process.pid]
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
                 parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
-            if parent == self.process.pid:
+            if parent == self._process.pid:
                 found.append(int(status.parent.name))
         return found
 
@@ -139,9 +133,37 @@ class WebServer:
         return total / TICKS_PER_S
 
     def memory_mb(self) -> float:
-        """Memory of all processes together, shared pages counted once a process."""
+        """Memory of all its processes together, shared pages counted once a process."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def ours(database_url: str, folder: Path) -> Server:
+    """`rollback-bot web` on a migrated database."""
+    migrate(database_url)
+    migrate_engine(database_url)
+    environment = {
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(folder),
+        "GITHUB_WEBHOOK_SECRET": SECRET,
+        "GITHUB_TOKEN": "unused",
+    }
+    return Server([sys.executable, "-m", "bot.cli", "web"], folder, environment)
+
+
+def probot(folder: Path) -> Server | None:
+    """A minimal Probot app; None, and one line that says why, where Node or the package cannot be had."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        print("Node is not here, so there is no Probot to compare with.", file=sys.stderr)
+        return None
+    for name in ("app.mjs", "package.json"):
+        shutil.copy(Path(__file__).parent / "probot" / name, folder / name)
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    if done.returncode != 0:
+        print("npm could not install Probot, so there is nothing to compare with.", file=sys.stderr)
+        return None
+    return Server(["node", str(folder / "app.mjs")], folder, {"WEBHOOK_SECRET": SECRET})
 
 
 class Sender:
@@ -217,22 +239,41 @@ async def at_most(port: int, requests: Iterator[bytes], seconds: float) -> tuple
 
 def deliveries(relevant_share: float, run: str) -> Iterator[bytes]:
     """Prepared, signed requests: of a hundred, `relevant_share` × 100 are completed deployments."""
-    filler = {
-        "sender": {"login": "octocat", "url": "https://api.github.com/users/octocat"},
-        "noise": ["x" * 40] * 150,
+    context = {"repository": _repository(), "sender": _links("users/octocat", 16)}
+    pull_request = {
+        **_links("repos/acme/stagelog/pulls/1", 30),
+        "head": {"repo": _repository()},
+        "base": {"repo": _repository()},
     }
-    noise = json.dumps({"action": "created", "repository": {"full_name": "acme/stagelog"}, **filler}).encode()
+    noise = json.dumps({"action": "synchronize", "pull_request": pull_request, **context}).encode()
     noise_signature = _signature(noise)
     for number in itertools.count():
         if (number % 100) < relevant_share * 100:
-            body = _deployed(number, filler)
+            body = _deployed(number, context)
             yield _request("deployment_status", body, f"{run}-{number}", _signature(body))
         else:
             event = IRRELEVANT[number % len(IRRELEVANT)]
             yield _request(event, noise, f"{run}-{number}", noise_signature)
 
 
-def _deployed(number: int, filler: dict[str, Any]) -> bytes:
+def _links(path: str, count: int) -> dict[str, Any]:
+    """The addresses that GitHub's objects mostly consist of."""
+    return {f"part_{n}_url": f"https://api.github.com/{path}/part_{n}{{/id}}" for n in range(count)}
+
+
+def _repository() -> dict[str, Any]:
+    flags = {f"has_feature_{n}": bool(n % 2) for n in range(25)}
+    owner = {"login": "acme", "id": 1, **_links("users/acme", 16)}
+    return {
+        "id": 1,
+        "full_name": "acme/stagelog",
+        "owner": owner,
+        **_links("repos/acme/stagelog", 46),
+        **flags,
+    }
+
+
+def _deployed(number: int, context: dict[str, Any]) -> bytes:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     deployment = {
         "id": number + 1,
@@ -242,13 +283,12 @@ def _deployed(number: int, filler: dict[str, Any]) -> bytes:
         "created_at": now,
     }
     status = {"state": "success", "environment_url": "https://x.example/", "created_at": now}
-    repository = {"full_name": f"acme/service-{number % 100}"}
     payload = {
+        **context,
         "action": "created",
         "deployment": deployment,
         "deployment_status": status,
-        "repository": repository,
-        **filler,
+        "repository": {**context["repository"], "full_name": f"acme/service-{number % 100}"},
     }
     return json.dumps(payload).encode()
 
@@ -265,10 +305,11 @@ def _request(event: str, body: bytes, delivery: str, signature: str) -> bytes:
     ).encode() + body
 
 
-def measure(server: WebServer, name: str, relevant_share: float, rate: float, seconds: float) -> Outcome:
-    """One run; `rate` 0: as many as are answered."""
+def measure(
+    server: Server, name: str, relevant_share: float, rate: float, seconds: float, store: Store | None = None
+) -> Outcome:
+    """One run; `rate` 0: as many as are answered. With `store`, what was acknowledged is looked for there."""
     run = f"{os.getpid()}-{time.monotonic_ns()}"
-    store = Store(server.database_url)
     before, cpu_s, began_s = _stored(store), server.cpu_s(), time.perf_counter()
     requests = deliveries(relevant_share, run)
     sending = (
@@ -277,7 +318,6 @@ def measure(server: WebServer, name: str, relevant_share: float, rate: float, se
     latencies, answers = asyncio.run(sending)
     took_s = time.perf_counter() - began_s
     stored = _stored(store) - before
-    store.close()
     return Outcome(
         name=name,
         seconds=took_s,
@@ -290,7 +330,9 @@ def measure(server: WebServer, name: str, relevant_share: float, rate: float, se
     )
 
 
-def _stored(store: Store) -> int:
+def _stored(store: Store | None) -> int:
+    if store is None:
+        return 0
     with store.reading() as connection:
         return int(connection.execute(sa.text("SELECT count(*) FROM deliveries")).scalar_one())
 
@@ -309,20 +351,20 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=100.0, help="stored deliveries a second of the steady run"
     )
+    parser.add_argument("--no-probot", action="store_true", help="do not install and measure Probot")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rollback-bot-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rollback-bot-bench-") as name:
+        folder = Path(name)
         url = chosen.database_url or f"sqlite:///{folder}/rollback.db"
-        with WebServer(url, Path(folder)) as server:
-            measure(server, "warm-up", 0.05, 50, 1)
-            outcomes = [
-                measure(server, "irrelevant, as many as go", 0.0, 0, chosen.seconds),
-                measure(server, "stored, as many as go", 1.0, 0, chosen.seconds),
-                measure(server, f"stored, {chosen.rate:.0f}/s", 1.0, chosen.rate, chosen.seconds),
-                measure(
-                    server, f"5 % stored, {chosen.rate * 5:.0f}/s", 0.05, chosen.rate * 5, chosen.seconds
-                ),
-            ]
+        outcomes = _measure_ours(ours(url, folder), Store(url), chosen.rate, chosen.seconds)
+        compared = None if chosen.no_probot else probot(folder)
+        if compared is not None:
+            with compared:
+                measure(compared, "warm-up", 0.0, 0, 2)
+                outcomes.append(
+                    measure(compared, "Probot: irrelevant, as many as go", 0.0, 0, chosen.seconds)
+                )
     if chosen.json:
         print(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
     else:
@@ -331,6 +373,20 @@ def main() -> None:
         o.lost + sum(n for status, n in o.answers.items() if status not in (200, 202)) for o in outcomes
     )
     sys.exit(1 if bad else 0)
+
+
+def _measure_ours(server: Server, store: Store, rate: float, seconds: float) -> list[Outcome]:
+    with server:
+        measure(server, "warm-up", 0.05, 0, 2, store)
+        runs = [
+            ("irrelevant, as many as go", 0.0, 0.0),
+            ("stored, as many as go", 1.0, 0.0),
+            (f"stored, {rate:.0f}/s", 1.0, rate),
+            (f"5 % stored, {rate * 5:.0f}/s", 0.05, rate * 5),
+        ]
+        measured = [measure(server, name, share, at, seconds, store) for name, share, at in runs]
+    store.close()
+    return measured
 
 
 def _print(outcomes: list[Outcome], url: str) -> None:
