@@ -77,7 +77,7 @@ def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None
     if "reland" in COMMANDS_HEARD:
         how = "`/rollback reland` opens a draft pull request that brings it back; put your fix on top."
     elif merged is not None:
-        how = f"*Revert* on #{merged.number:d} brings it back in a new pull request; put your fix on top."
+        how = f"**Revert** on #{merged.number:d} brings it back in a new pull request; put your fix on top."
     else:
         how = (
             "Bring it back with a revert of the revert, put your fix on top, and open a new pull request:\n\n"
