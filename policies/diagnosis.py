@@ -1,4 +1,8 @@
-"""Reads the likely cause out of a log: the last fatal line that is known, the cause rather than its wrapper."""
+"""Reads the likely cause out of a log: the last fatal line that is known, the cause rather than its wrapper.
+
+The log is read from its end. What a wrapper says ("worker failed to boot") sends the reader further up; a known
+cause above it is the answer. Signs of life after the last error mean that the program got over it.
+"""
 
 from __future__ import annotations
 
@@ -12,70 +16,170 @@ from policies.signatures import SIGNATURES, UNKNOWN_ADVICE, WRAPPER_ADVICE, WRAP
 MAX_LINES: Final = 5_000
 MAX_LINE_CHARS: Final = 1_000
 MAX_SHOWN_CHARS: Final = 400
+BETTER_LINE_WITHIN: Final = 15
+"""Lines above a match in which the same cause may be said in a whole sentence."""
+LAST_WORDS: Final = 3
+"""An ERROR line tells of the end only among so many last lines."""
 
-_ALIVE: Final = re.compile(
-    r"\" 2\d\d \d|\" 30\d \d|\b(?:GET|POST|HEAD|PUT) \S+ (?:HTTP/\S+ )?(?:=> |- )?\"? ?2\d\d\b"
-    r"|Application startup complete|Started \w+ in [\d.]+ seconds|[Ss]erver (?:is )?(?:running|listening|started|ready)"
-    r"|Completed 200 OK|\bready to accept connections|[Ll]istening on\b|health ?check.{0,20}(?:ok|passed|200)"
-    r"|(?i:\b(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered\b)"
+UNKNOWN: Final = "unknown"
+WRAPPER: Final = "wrapper"
+
+_PREFIX: Final = re.compile(
+    r"(?:[\w.-]{1,60}\s{0,40}\|\s?)?(?:std(?:out|err) [FP] )?"
+    r"(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|\s?[+-]\d\d:?\d\d)?\]?\s{0,4}:?)?"
+    r"(?:std(?:out|err) [FP] )?(?:\[\d+\]\s)?"
+)
+_STARTED: Final = re.compile(
+    r"Application startup complete|Started \w+ in [\d.]+ seconds|(?<!Is the )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
+    r"|\bready to accept connections|^(?:[*=> ]*)[Ll]istening on\b|\blistening (?:on|at) (?:port|http|:|\d)|^\S*\s*[Rr]eady (?:on|in|at)\b"
+    r"|\b(?i:(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered|is healthy|now healthy)\b"
+    r"|\bhealth ?check.{0,20}\b(?:ok|passed|200)\b|\bworker ready\b|\bready for start up|Quit the server with CONTROL-C"
+)
+_SERVED: Final = re.compile(
+    r"\" [23]\d\d \d|\" [23]\d\d -|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
+    r"|Completed [23]\d\d |\bstatus[\"']?[=:]\s?[23]\d\d\b"
 )
 _QUIET: Final = re.compile(
-    r"(?:^|[\s\[|\"=:])(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|debug|info|notice|warn(?:ing)?)(?:[\s\]|\",:]|$)"
+    r"(?:^|[\s\[|\"=:/(])(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|debug|info|notice|warn(?:ing)?|Warning|LOG|HINT)(?:[\s\]|\",:/)]|$)"
 )
 _FATAL: Final = re.compile(
-    r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|Fault|NotFound|Refused|Timeout|Configured|Iteration"
-    r"|DoesNotExist)\b(?::|$)"
-    r"|^Caused by: |^Exception in thread |^panic: |^fatal error: |^goroutine \d+ \[running\]"
-    r"|\b(?:FATAL|CRITICAL|PANIC|EMERG)\b|^(?:Uncaught )?[A-Z]\w*Error(?: \[\w+\])?: |^Unhandled |^node:internal"
-    r"|\((?:[A-Z]\w*::)*[A-Z]\w*(?:Error|Exception|NotFound)\)$|^Segmentation fault"
+    r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Fault|NotFound|Refused|Timeout|Configured|Iteration"
+    r"|DoesNotExist|Failure|Group)\b(?::|$)"
+    r"|^Caused by: |^Exception in thread |^panic: |^fatal error: |^(?:Uncaught )?\[?(?:[A-Z]\w*)?Error(?: \[\w+\])?: "
+    r"|\b(?:FATAL|CRITICAL|PANIC|EMERG|ALERT)\b|^(?:Fatal|Unhandled|Uncaught)\b|^Segmentation fault|SIGSEGV|core dumped"
+    r"|\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)"
+    r"|\((?:[A-Z]\w*::)*[A-Z]\w*(?:Error|Exception|NotFound)\)$|PHP Fatal error:|thread '[^']*' panicked at"
 )
-_PREFIX: Final = re.compile(
-    r"^(?:[\w.-]{1,60}\s+\|\s+)?(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]*(?:Z|\s?[+-]\d\d:?\d\d)?\]?\s*)?"
-    r"(?:std(?:out|err) [FP] )?(?:\[\d+\]\s*)?"
+_ERROR: Final = re.compile(r"(?:^|[\s\[|\"=:/(])(?:ERROR|error|SEVERE|Error|ERR)(?:[\s\]|\",:/)]|$)")
+_REQUEST: Final = re.compile(
+    r"\bHTTP/\d|\b[45]\d\d\b|Not Found|Forbidden|\b0 errors?\b|\berrors?[=:]\s?0\b|no errors?\b"
 )
+_PROPERTY: Final = re.compile(
+    r"^\s*(?:code|errno|syscall|sqlMessage|sqlState|address|port|path|detail|hint)\b[\"']?:"
+)
+_QUOTED_SOURCE: Final = re.compile(r"^\s*(?:raise|throw|except|catch|if|#|//|\*|at |from |File \")")
+_CHANCE: Final = re.compile(r"\d+|0x[0-9a-f]+|[0-9a-f]{8,}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    line: str
-    signature: Signature
+class _Line:
+    text: str
+    signature: Signature | None
+    fatal: bool
+    wrapper: bool
+    started: bool
+    served: bool
+
+    @property
+    def telling(self) -> bool:
+        return self.signature is not None or self.fatal or self.wrapper
 
 
-def diagnose(log: str) -> Diagnosis | None:
+def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
     """The likely cause of the failure that `log` ends with, None where it tells of none.
 
-    Works on cleaned text; reads the last 5,000 lines. Linear in the log.
+    `log` is cleaned text, of which the last 5,000 lines are read. `exited`: the program is known to be dead, so
+    that signs of life in the log prove nothing. Linear in the log.
     """
-    wrapped = unknown = None
-    for line in reversed(log.split("\n")[-MAX_LINES:]):
-        text = _PREFIX.sub("", line[:MAX_LINE_CHARS]).rstrip()
-        if not text.strip():
-            continue
-        if _ALIVE.search(text) and not (wrapped or unknown):
-            return None
-        signature = _known(text)
-        if signature:
-            return _diagnosis(signature.kind, text, signature.advice, signature.revert_helps)
-        if WRAPPERS.search(text):
-            wrapped = wrapped or text
-        elif _FATAL.search(text):
-            unknown = unknown or text
-    if unknown:
-        return _diagnosis("unknown", unknown, UNKNOWN_ADVICE, RevertHelps.MAYBE)
-    if wrapped and "Booting worker" not in wrapped:
-        return _diagnosis("wrapper", wrapped, WRAPPER_ADVICE, RevertHelps.MAYBE)
+    lines = [_read(line) for line in log.split("\n")[-MAX_LINES:]]
+    lines = [line for line in lines if line.text.strip()]
+    if not exited and _got_over_it(lines):
+        return None
+    unknown = wrapped = None
+    for at in range(len(lines) - 1, -1, -1):
+        line = lines[at]
+        if line.signature is not None:
+            better = _whole_sentence(lines, at)
+            return _diagnosis(better.signature or line.signature, better.text)
+        if line.started and (unknown or wrapped) and not exited:
+            break
+        if line.fatal:
+            unknown = unknown or line.text
+        elif line.wrapper:
+            wrapped = wrapped or line.text
+    if unknown is None and wrapped is None:
+        unknown = _last_words(lines)
+    if unknown is not None:
+        return Diagnosis(UNKNOWN, _shown(unknown), UNKNOWN_ADVICE, RevertHelps.MAYBE)
+    if wrapped is not None:
+        return Diagnosis(WRAPPER, _shown(wrapped), WRAPPER_ADVICE, RevertHelps.MAYBE)
     return None
 
 
-def _known(text: str) -> Signature | None:
+def _read(line: str) -> _Line:
+    line = line[:MAX_LINE_CHARS]
+    prefix = _PREFIX.match(line)
+    text = (line[prefix.end() :] if prefix else line).rstrip()
+    quiet = bool(_QUIET.search(text[:80]))
+    signature = None if _QUOTED_SOURCE.match(text) and not text.startswith("at ") else _known(text, quiet)
+    wrapper = bool(WRAPPERS.search(text))
+    return _Line(
+        text=text,
+        signature=signature,
+        fatal=signature is None and not wrapper and not quiet and bool(_FATAL.search(text)),
+        wrapper=signature is None and wrapper,
+        started=signature is None and bool(_STARTED.search(text)),
+        served=bool(_SERVED.search(text)),
+    )
+
+
+def _known(text: str, quiet: bool) -> Signature | None:
     for signature in SIGNATURES:
         if signature.pattern.search(text):
-            return signature if signature.certain or not _QUIET.search(text[:120]) else None
+            return signature if signature.certain or not quiet else None
     return None
 
 
-def _diagnosis(kind: str, line: str, advice: str, revert_helps: RevertHelps) -> Diagnosis:
-    shown = line.strip()
-    if len(shown) > MAX_SHOWN_CHARS:
-        shown = shown[: MAX_SHOWN_CHARS - 1] + "…"
-    return Diagnosis("image_pull" if kind == "image_pull_access" else kind, shown, advice, revert_helps)
+def _got_over_it(lines: list[_Line]) -> bool:
+    """Whether signs of life follow the last error: a start that was not there before it, or enough answers.
+
+    One error among answered requests was one bad request; errors that keep coming between them were not."""
+    errors = [at for at, line in enumerate(lines) if line.telling]
+    if not errors:
+        return False
+    before = {_template(line.text) for line in lines[: errors[-1]] if line.started}
+    after = lines[errors[-1] + 1 :]
+    if any(line.started and _template(line.text) not in before for line in after):
+        return True
+    kinds = [_kind(lines[at]) for at in errors]
+    again = sum(kind == kinds[-1] for kind in kinds)
+    return sum(line.served for line in after) >= 2 * again
+
+
+def _kind(line: _Line) -> str:
+    return line.signature.kind if line.signature else _template(line.text)
+
+
+def _template(text: str) -> str:
+    return _CHANCE.sub("#", text)
+
+
+def _whole_sentence(lines: list[_Line], at: int) -> _Line:
+    """The line that says the same cause best: an exception's message rather than one of its properties."""
+    found = lines[at]
+    if not _PROPERTY.match(found.text) or found.signature is None:
+        return found
+    for line in reversed(lines[max(0, at - BETTER_LINE_WITHIN) : at]):
+        if line.signature is not None and line.signature.kind == found.signature.kind:
+            if not _PROPERTY.match(line.text):
+                return line
+    return found
+
+
+def _last_words(lines: list[_Line]) -> str | None:
+    """An ERROR line at the very end, where nothing more certain was found."""
+    for line in reversed(lines[-LAST_WORDS:]):
+        if line.served or line.started:
+            return None
+        if _ERROR.search(line.text) and not _REQUEST.search(line.text):
+            return line.text
+    return None
+
+
+def _diagnosis(signature: Signature, text: str) -> Diagnosis:
+    return Diagnosis(signature.kind, _shown(text), signature.advice, signature.revert_helps)
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"

@@ -53,7 +53,7 @@ _HEADER: Final = re2.compile(
 _STATEMENTS: Final = tuple(
     re2.compile(pattern)
     for pattern in (
-        rb"(?i)\bidentified[ \t]+(?:with[ \t]+\S+[ \t]+)?(?:by|as)[ \t]+(?:password[ \t]+)?(?:\\*[\"'])([^\n\"']+)",
+        rb"(?i)(?:\buser\b|\bgrant\b|\brole\b|@)[^\n]{0,200}\bidentified[ \t]+(?:with[ \t]+\S+[ \t]+)?(?:by|as)[ \t]+(?:password[ \t]+)?(?:\\*[\"'])([^\n\"']+)",
         rb"(?i)\b(?:encrypted[ \t]+)?password[ \t]+(?:\\*[\"'`])([^\n\"'`]+)",
         rb"(?i)\bset[ \t]+password[^\n=]{0,80}=[ \t]*(?:password\()?(?:\\*[\"'])([^\n\"']+)",
         rb"(?i)\bmachine[ \t]+\S+[ \t]+login[ \t]+\S+[ \t]+password[ \t]+(\S+)",

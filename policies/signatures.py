@@ -69,7 +69,7 @@ SIGNATURES: Final = (
     Signature(
         "db_down",
         _any(
-            r"could not translate host name",
+            r"could not translate host name|failed to resolve host",
             r"remaining connection slots are reserved",
             r"(?:sorry, )?too many (?:clients already|connections)",
             r"the database system is (?:starting up|shutting down|in recovery mode)",
@@ -85,7 +85,7 @@ SIGNATURES: Final = (
             rf"dial tcp [^\s]*:{_DATABASE_PORTS}: (?:connect: connection refused|i/o timeout)",
             rf":{_DATABASE_PORTS}\b.{{0,80}}[Cc]onnection refused",
             rf"[Cc]onnection refused.{{0,80}}:{_DATABASE_PORTS}\b",
-            rf"(?:getaddrinfo|lookup)\b.{{0,120}}(?:rds\.amazonaws\.com|postgres|mysql|mariadb|mongo|database|\bdb\b)",
+            r"(?:getaddrinfo|lookup)\b.{0,120}(?:rds\.amazonaws\.|postgres|mysql|mariadb|mongo|database|\bdb\b)",
             r"Communications link failure",
             r"MongoServerSelectionError|ServerSelectionTimeoutError|MongoNetworkError",
             r"(?:PG::ConnectionBad|Mysql2::Error::ConnectionError|ActiveRecord::ConnectionNotEstablished)",
@@ -110,7 +110,6 @@ SIGNATURES: Final = (
             r"Found more than one migration with version",
             r"LiquibaseException|liquibase\.exception\.",
             r"\bP30(?:05|06|09|18)\b",
-            r"You have \d+ unapplied migration\(s\)",
             r"Dirty database version \d+",
         ),
         "The migrations do not fit the database: hold if this diff has migrations that ran, else merge or apply them.",
@@ -130,6 +129,8 @@ SIGNATURES: Final = (
             r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\b(?:is|are|was|were)? ?(?:not (?:set|defined|found|provided)|missing|required|undefined|unset|empty))",
             r"\b[A-Z][A-Z0-9_]{3,}\b (?:is|was) (?:not set|missing|undefined|required|not defined)",
             r"unbound variable|parameter not set|parameter null or not set",
+            r"\bsh: (?:line )?\d+: [A-Z][A-Z0-9_]+: ",
+            r"validation errors? for \w*(?:Settings|Config|Environment|Env)\b",
             r"EnvironmentVariableError|MissingEnvVarError|EnvVarError",
         ),
         "An environment variable is missing: add it in all three places (secret, workflow, code) before relanding.",
@@ -161,7 +162,7 @@ SIGNATURES: Final = (
             r"EADDRINUSE",
             r"[Aa]ddress already in use",
             r"java\.net\.BindException",
-            r"Port \d{1,5} (?:is already in use|was already in use|is in use)",
+            r"[Pp]ort (?:\d{1,5} )?(?:is already in use|was already in use|is in use)",
             r"[Pp]ort is already allocated",
         ),
         "The port is taken, usually by the old container: stop it and start again.",
@@ -200,7 +201,7 @@ SIGNATURES: Final = (
         YES,
     ),
     Signature(
-        "image_pull_access",
+        "image_pull",
         _any(
             r"ResourceInitializationError: unable to pull secrets",
             r"CannotPullContainerError.{0,400}(?:AccessDenied|not authorized|denied|i/o timeout|no basic auth|dial tcp"
@@ -287,14 +288,17 @@ SIGNATURES: Final = (
 WRAPPERS: Final = _any(
     r"Worker failed to boot",
     r"HaltServer",
-    r"Shutting down: Master|Reason: (?:Worker|App) failed",
+    r"Reason: (?:Worker|App) failed",
     r"App failed to load",
-    r"Worker \(pid:\d+\) (?:exited with code [1-9]|was sent SIG)",
-    r"Worker exiting|Booting worker with pid",
+    r"Worker \(pid:\d+\) (?:exited with code [1-9]|was sent SIG(?:ABRT|SEGV|BUS|ILL|FPE))",
     r"Application (?:run failed|startup failed)|APPLICATION FAILED TO START",
-    r"npm (?:ERR!|error)|ELIFECYCLE|error Command failed",
+    r"^npm (?:ERR!|error)|ELIFECYCLE|error Command failed",
     r"exited with code [1-9]|exit(?:ed)? (?:status|code)[ :]+[1-9]|terminated with exit code [1-9]",
-    r"Main process exited|Failed with result|giving up|Exiting with error|unloading application",
+    r"stopped \(rc=-?[1-9]|\(exit status [1-9]; not expected\)|gave up: .{1,60} entered FATAL state",
+    r"Main process exited, code=exited, status=[1-9]|Failed with result 'exit-code'",
+    r"unable to load app 0 \(mountpoint=|no python application found|Error: Command failed",
+    r"Process completed with exit code [1-9]|Back-off restarting failed container|CrashLoopBackOff",
+    r"Essential container in task exited|Task failed (?:ELB|container) health checks",
 )
 """Lines that say that something failed and not what; the cause stands above them."""
 

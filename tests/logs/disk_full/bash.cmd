@@ -1,0 +1,1 @@
+bash -c 'echo starting; echo pid > /dev/full'

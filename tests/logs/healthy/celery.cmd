@@ -1,0 +1,1 @@
+timeout 5 celery -A app worker --loglevel INFO --pool solo

@@ -1,0 +1,1 @@
+(sleep 3; for p in / /health/ /wp-login.php /error / /health/; do curl -s -o /dev/null http://127.0.0.1:8123$p; done) & timeout 8 gunicorn --bind 127.0.0.1:8123 --workers 2 config.wsgi:application --access-logfile -

@@ -1,0 +1,1 @@
+python manage.py migrate && python manage.py collectstatic --noinput && python manage.py check

@@ -1,0 +1,1 @@
+python manage.py shell -c 'from django.core.signing import Signer; Signer()'

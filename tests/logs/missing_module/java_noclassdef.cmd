@@ -1,0 +1,1 @@
+javac -d . App.java Helper.java && rm Helper.class && java -cp . App

@@ -1,0 +1,1 @@
+ruby -e 'require "bundler/setup"'

@@ -1,0 +1,1 @@
+php -d memory_limit=16M app.php

@@ -1,0 +1,1 @@
+ulimit -v 400000; python app.py

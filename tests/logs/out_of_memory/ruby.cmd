@@ -1,0 +1,1 @@
+ulimit -v 700000; ruby app.rb

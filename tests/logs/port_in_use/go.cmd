@@ -1,0 +1,1 @@
+python -c "import socket,time; s=socket.create_server(('127.0.0.1', 8123)); time.sleep(12)" & sleep 0.7; go run .

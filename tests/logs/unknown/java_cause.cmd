@@ -1,0 +1,1 @@
+javac -d . App.java && java -cp . App

@@ -1,0 +1,1 @@
+honcho start
