@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from rehearsal.github_shapes import Json, Shapes
+from rehearsal.github_shapes import Json
+from rehearsal.github_shapes_code import CodeShapes
 from rehearsal.github_state import (
     CheckRun,
     Comment,
@@ -43,7 +44,7 @@ def association(repository: Repository, user: User) -> str:
     return "MEMBER" if user.login in repository.roles else "NONE"
 
 
-class WorkShapes(Shapes):
+class WorkShapes(CodeShapes):
     """The shapes of everything that happens on a repository."""
 
     def label(self, repository: Repository, label: Label) -> Json:

@@ -15,8 +15,10 @@ DAY_S = 86_400.0
 PLACES = {
     "rollback.yml": ".github/rollback.yml",
     "deploy.yml": ".github/workflows/deploy.yml",
-    "notes.md": "README.md",
+    "readme.txt": "README.md",
+    "Dockerfile.txt": "Dockerfile",
 }
+"""Names here → names in the repository, where they differ."""
 
 BROKEN_BRANCH = "feature/uploads-presign"
 HARMLESS_BRANCH = "feature/time-zone-note"
@@ -58,7 +60,7 @@ PAST: tuple[Step | Landed, ...] = (
             "config/urls.py",
             "config/wsgi.py",
             "requirements.txt",
-            "notes.md",
+            "readme.txt",
         ),
     ),
     Step(
@@ -96,7 +98,7 @@ PAST: tuple[Step | Landed, ...] = (
         "chore/container",
         "Run in a container",
         (
-            Step("lee", 30, "Add a Dockerfile", ("Dockerfile",)),
+            Step("lee", 30, "Add a Dockerfile", ("Dockerfile.txt",)),
             Step("lee", 29.9, "Collect static files, migrate, then serve", ("start.sh",)),
             Step("lee", 29.8, "Print the configuration at boot while we debug develop", ("boot_report.py",)),
         ),
