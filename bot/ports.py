@@ -24,6 +24,7 @@ from policies.facts import (
     Reverted,
     RollbackOrder,
     TargetSample,
+    TrafficSample,
     Watched,
 )
 from policies.limits import Plan
@@ -48,6 +49,18 @@ class TargetHealth(Protocol):
 
     async def read(self, plan: Plan) -> tuple[TargetSample, ...]:
         """The present state of every target of `plan.target_groups`. Raises CannotReadHealth."""
+        ...
+
+
+class Traffic(Protocol):
+    """Reads what users got, minute by minute, from the load balancer's metrics."""
+
+    async def latest(self, plan: Plan) -> TrafficSample | None:
+        """The newest whole minute, None without traffic. Raises CannotReadHealth."""
+        ...
+
+    async def history(self, plan: Plan, since_s: float, until_s: float) -> tuple[HealthSample, ...]:
+        """One sample a minute, oldest first; here `t_s` is epoch. Raises CannotReadHealth."""
         ...
 
 
@@ -95,8 +108,9 @@ class PullRequests(Protocol):
         """Merged pull requests that brought `sha`, best match first."""
         ...
 
-    def say(self, repository: str, number: int, marker: str, body: str) -> str:
-        """Create or edit the one comment of ours that carries `marker`; its URL."""
+    def say(self, repository: str, number: int, marker: str, body: str, fresh: bool = False) -> str:
+        """Create or edit the one comment of ours that carries `marker`; its URL. `fresh`: where the text is
+        another, replace it by a new comment, because GitHub notifies nobody of an edit."""
         ...
 
     def propose(self, repository: str, head: str, base: str, title: str, body: str) -> PullRequestFacts:

@@ -16,7 +16,15 @@ from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
 from bot.crash_look import CrashLook
 from bot.failures import BadConfiguration, BotFailure, CannotReadHealth, CannotReadRepository
-from bot.ports import UNDEPLOYED, EvidenceCapture, HttpProbe, PullRequests, Repository, TargetHealth
+from bot.ports import (
+    UNDEPLOYED,
+    EvidenceCapture,
+    HttpProbe,
+    PullRequests,
+    Repository,
+    TargetHealth,
+    Traffic,
+)
 from policies.facts import (
     Baseline,
     CommitFacts,
@@ -27,6 +35,7 @@ from policies.facts import (
     IncidentState,
     ProbeSample,
     TargetSample,
+    TrafficSample,
     Verdict,
     Watched,
 )
@@ -85,6 +94,7 @@ class Eyes:
         pull_requests: PullRequests,
         probe: HttpProbe,
         target_health: TargetHealth,
+        traffic: Traffic,
         evidence: EvidenceCapture,
         samples: Samples,
         history: DeployHistory,
@@ -96,6 +106,7 @@ class Eyes:
         self._pull_requests = pull_requests
         self._probe = probe
         self._target_health = target_health
+        self._traffic = traffic
         self._evidence = evidence
         self._samples = samples
         self._history = history
@@ -161,11 +172,12 @@ class Eyes:
     async def look(self, plan: Plan, t_s: float) -> HealthSample:
         """One poll: the probe and the target groups side by side. What could not be read is missing and
         said in `error`; it is never counted against the deploy."""
-        looks: list[Awaitable[ProbeSample | tuple[TargetSample, ...]]] = []
+        looks: list[Awaitable[ProbeSample | tuple[TargetSample, ...] | TrafficSample | None]] = []
         if plan.url:
             looks.append(self._probe.probe(plan.url))
         if plan.target_groups:
             looks.append(self._target_health.read(plan))
+            looks.append(self._traffic_if_readable(plan))
         answers = await asyncio.gather(*looks, return_exceptions=True)
         sample = HealthSample(t_s=t_s)
         errors = []
@@ -179,9 +191,19 @@ class Eyes:
                 errors.append(f"Looking failed in the bot itself ({type(answer).__name__}).")
             elif isinstance(answer, tuple):
                 sample = replace(sample, targets=answer)
-            else:
+            elif isinstance(answer, TrafficSample):
+                sample = replace(sample, traffic=answer)
+            elif answer is not None:
                 sample = replace(sample, probe=answer)
         return replace(sample, error=" ".join(errors) or None)
+
+    async def _traffic_if_readable(self, plan: Plan) -> TrafficSample | None:
+        """CloudWatch only adds to what probe and targets say: without it a poll is still a whole poll."""
+        try:
+            return await self._traffic.latest(plan)
+        except CannotReadHealth as failure:
+            log.debug("traffic.unreadable", reason=failure.reason)
+            return None
 
     async def _look_and_keep(
         self, deploy: Deploy, plan: Plan, since_s: float, *, crash: bool = False
@@ -210,12 +232,23 @@ class Eyes:
             await asyncio.sleep(min(BASELINE_PAUSE_S, plan.health.interval_s))
 
     async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
-        """Our own samples of the minutes before the deploy; `source` is empty where there are none."""
-        began_s = deploy.started_at_s or deploy.completed_at_s
-        since_s = began_s - plan.health.baseline_window_s
-        rows = await asyncio.to_thread(self._samples.samples, deploy.service, since_s, deploy.completed_at_s)
-        samples = tuple(replace(sample, t_s=at_s - deploy.completed_at_s) for at_s, sample in rows)
-        return Baseline(samples, f"{len(samples)} samples of the minutes before it" if samples else "")
+        """Health in the minutes before the deploy: our own samples, else CloudWatch's history, else nothing.
+        `source` says which, in words for the decision's reason; it is empty where nothing is known."""
+        done_s = deploy.completed_at_s
+        since_s = (deploy.started_at_s or done_s) - plan.health.baseline_window_s
+        rows = await asyncio.to_thread(self._samples.samples, deploy.service, since_s, done_s)
+        if rows:
+            own = tuple(replace(sample, t_s=at_s - done_s) for at_s, sample in rows)
+            return Baseline(own, _source(own, deploy))
+        if not plan.target_groups:
+            return Baseline((), "")
+        try:
+            history = await self._traffic.history(plan, since_s, deploy.started_at_s or done_s)
+        except CannotReadHealth as failure:
+            log.warning("baseline.unreadable", service=deploy.service, reason=failure.reason)
+            return Baseline((), "")
+        told = tuple(replace(sample, t_s=sample.t_s - done_s) for sample in history)
+        return Baseline(told, "CloudWatch's history" if told else "")
 
     async def watch(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> Watched:
         """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
@@ -290,3 +323,13 @@ class Eyes:
         """Until the next poll is due, counted from the last one's beginning."""
         due_s = since_s + last.t_s + plan.health.interval_s
         await asyncio.sleep(max(0.05, due_s - self._now()))
+
+
+def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:
+    """Which of our own looks the baseline is made of."""
+    began_t_s = (deploy.started_at_s or deploy.completed_at_s) - deploy.completed_at_s
+    if all(sample.t_s >= began_t_s for sample in samples):
+        return "looked at when the deploy started"
+    if any(sample.t_s >= began_t_s for sample in samples):
+        return "looked at in the minutes before it and when it started"
+    return "looked at in the minutes before it"

@@ -21,6 +21,7 @@ from bot.siblings import Siblings
 from bot.store import Store
 from bot.target_health import AlbTargetHealth
 from bot.telling import Voice
+from bot.traffic import CloudWatchTraffic
 from bot.watching import Eyes
 
 FALLBACK_IDENTITY = ("rollback-bot", "rollback-bot@users.noreply.github.com")
@@ -98,6 +99,7 @@ def worker_parts(settings: Settings) -> Worker:
         pull_requests=pull_requests,
         probe=probe,
         target_health=target_health,
+        traffic=CloudWatchTraffic(aws),
         evidence=evidence,
         samples=store,
         history=voice,

@@ -22,6 +22,7 @@ from policies.facts import (
     ProbeSample,
     RepositoryAbout,
     TargetSample,
+    TrafficSample,
 )
 from policies.limits import HealthLimits, Plan, RollbackLimits, Runtime
 from tests.fakes import DEPLOY, EVIDENCE, MERGE, PLAN, PUSHED
@@ -52,6 +53,8 @@ class Outside:
     probe_answer: ProbeSample | CannotReadHealth = GOOD
     evidence: Evidence = RUNNING
     newer: str | None = None
+    traffic: TrafficSample | None = None
+    past: tuple[HealthSample, ...] | CannotReadHealth = ()
     deployed_s: float | None = None
     looks: int = 0
     captures: int = 0
@@ -66,6 +69,14 @@ class Outside:
 
     async def read(self, plan: Plan) -> tuple[TargetSample, ...]:
         return ()
+
+    async def latest(self, plan: Plan) -> TrafficSample | None:
+        return self.traffic
+
+    async def history(self, plan: Plan, since_s: float, until_s: float) -> tuple[HealthSample, ...]:
+        if isinstance(self.past, CannotReadHealth):
+            raise self.past
+        return self.past
 
     async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence:
         self.captures += 1
@@ -114,6 +125,7 @@ def eyes(outside: Outside, store: Store) -> Eyes:
         pull_requests=outside,  # type: ignore[arg-type]
         probe=outside,
         target_health=outside,
+        traffic=outside,
         evidence=outside,
         samples=store,  # type: ignore[arg-type]
         history=outside,
@@ -184,7 +196,28 @@ async def test_the_baseline_is_what_was_seen_before(eyes: Eyes, store: Store) ->
     store.add_samples(deploy.service, [(deploy.completed_at_s - 30, HealthSample(0.0, GOOD))])
     baseline = await eyes.baseline(deploy, PLAN)
     assert [round(sample.t_s) for sample in baseline.samples] == [-30]
-    assert "1 sample" in baseline.source
+    assert baseline.source == "looked at in the minutes before it"
+
+
+WITH_GROUPS = replace(PLAN, target_groups=("stagelog-dev",))
+
+
+async def test_cloudwatch_tells_of_before_where_we_did_not_look(eyes: Eyes, outside: Outside) -> None:
+    deploy = just_deployed(eyes)
+    outside.past = (HealthSample(deploy.completed_at_s - 90, traffic=TrafficSample(120.0, 0.0)),)
+    baseline = await eyes.baseline(deploy, WITH_GROUPS)
+    assert [round(sample.t_s) for sample in baseline.samples] == [-90]
+    assert baseline.source == "CloudWatch's history"
+
+
+async def test_an_unreadable_history_claims_nothing(eyes: Eyes, outside: Outside) -> None:
+    outside.past = CannotReadHealth("No permission.")
+    assert await eyes.baseline(just_deployed(eyes), WITH_GROUPS) == Baseline((), "")
+
+
+async def test_what_users_got_is_part_of_a_poll(eyes: Eyes, outside: Outside) -> None:
+    outside.traffic = TrafficSample(60.0, 0.25)
+    assert (await eyes.look(WITH_GROUPS, 0.0)).traffic == outside.traffic
 
 
 async def test_without_samples_the_baseline_claims_nothing(eyes: Eyes) -> None:

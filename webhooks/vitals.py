@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from flask import Blueprint, Response
@@ -11,9 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.failures import CannotStore
 from bot.store import Store
+from policies.acquittal import Ledger, ledger
 from policies.facts import IncidentState
 from webhooks.bodies import answer
 
+LEDGER_EVERY_S = 60.0
+LEDGER_OF = 10_000
+"""The newest incidents that the ledger counts."""
 FRESH_WORKER_S = 15.0
 """A worker says every two seconds that it is alive; older than this, nobody is guarding."""
 
@@ -60,6 +65,15 @@ class _Figures:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._counted = ledger(())
+        self._counted_at_s = float("-inf")
+
+    def _ledger(self) -> Ledger:
+        """Counted over whole incidents, so at most once a minute."""
+        if time.monotonic() - self._counted_at_s > LEDGER_EVERY_S:
+            self._counted = ledger(self._store.incidents(LEDGER_OF))
+            self._counted_at_s = time.monotonic()
+        return self._counted
 
     def collect(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("rollback_database_up", "Whether the database answers (1) or not (0).")
@@ -84,6 +98,13 @@ class _Figures:
         for status, count in self._store.count_deploys().items():
             deploys.add_metric([status], count)
         yield deploys
+        told = self._ledger()
+        for name, text, count in (
+            ("rollback_own", "Rollbacks that the bot ordered itself.", told.rollbacks),
+            ("rollback_false", "Of these, those that turned out wrong.", told.false_rollbacks),
+            ("rollback_missed", "Bad deploys that a person had to order back.", told.missed),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
         age = GaugeMetricFamily("rollback_worker_beat_age_seconds", "Seconds since a worker was heard.")
         age_s = self._store.last_beat_age_s()
         age.add_metric([], float("inf") if age_s is None else age_s)
