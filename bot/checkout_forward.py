@@ -55,7 +55,7 @@ class Forward:
 
 
 def plan(checkout: Checkout, branch: str, old: str, new: str, extra_objects: Path) -> Forward:
-    """How to bring `branch` from `old` to `new`. Changes nothing but stat information in the index.
+    """How to bring `branch` from `old` to `new`. Changes nothing in the checkout.
 
     `extra_objects` is where the new commit's objects are until they are adopted. Raises InTheWay."""
     env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(extra_objects)}
@@ -83,12 +83,13 @@ def plan(checkout: Checkout, branch: str, old: str, new: str, extra_objects: Pat
         return Forward(branch, old, new, here, touched)
     if sentence := checkout.obstacle():
         raise InTheWay(sentence)
-    theirs = checkout.uncommitted()
+    looking = checkout.looking()
+    theirs = checkout.uncommitted(looking)
     _refuse_what_stash_cannot_see(theirs)
     _refuse_untracked_in_the_way(checkout, touched, theirs)
     overlap = sorted(theirs.dirty & set(touched))
     if not overlap:
-        answer = checkout.git("read-tree", "-m", "-u", "--dry-run", old, new, ok=(), env=env)
+        answer = checkout.git("read-tree", "-m", "-u", "--dry-run", old, new, ok=(), env={**env, **looking})
         if answer.code != 0:
             raise InTheWay(
                 f"Bringing {branch} forward here would overwrite something: {git_sentence(answer.err)}. "
@@ -119,6 +120,7 @@ def bring_forward(checkout: Checkout, move: Forward, label: str, identity: Commi
         return ()
     journal = journals.begin(checkout, move.branch, move.old, move.new, label, move.touched, move.stash)
     try:
+        checkout.git("update-index", "-q", "--refresh", ok=())
         stashed = _stash(checkout, journal, move, identity) if move.stash else None
         answer = checkout.git("read-tree", "-m", "-u", move.old, move.new, ok=())
         if answer.code != 0:

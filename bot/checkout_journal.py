@@ -207,9 +207,13 @@ def _not_edited_since(checkout: Checkout, journal: Journal, merged: dict[str, by
         here = blob_id(at)
         if here in known or _as_git_stores_it(checkout, path) in known:
             continue
-        with contextlib.suppress(OSError):
-            if name in merged and at.read_bytes() == merged[name]:
-                continue
+        whole = [checkout.git("cat-file", "blob", blob).out for blob in known if blob]
+        whole += [merged[name]] if name in merged else []
+        if name in journal.kept and journal.kept[name].copy:
+            whole.append((store / journal.kept[name].copy).read_bytes())
+        # A git that is killed while it writes a file leaves the beginning of what it would have written.
+        if at.is_file() and any(version.startswith(at.read_bytes()) for version in whole):
+            continue
         raise CannotRevert(
             f"An earlier run was killed here, and {name!r} was edited since. Your files of then are kept in "
             f"{checkout.own_folder / 'journal' / 'kept'} and perhaps in `git stash list` as "

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 SUFFIX = ".progress.json"
 _PROGRESS = re.compile(r"^(?:remote: )?([A-Z][A-Za-z ]{2,40}):\s+(\d{1,3})% \((\d+)/(\d+)\)")
 _LOG_EVERY_PERCENT = 10
+_LOG_EVERY_S = 1.0
 _WRITE_EVERY_S = 0.5
 
 
@@ -33,13 +34,14 @@ class CloneProgress:
 
 
 class ProgressFile:
-    """Takes git's progress lines; writes the file at most twice a second and logs every ten percent."""
+    """Takes git's progress lines; writes the file at most twice a second and logs ten percents, once a second."""
 
     def __init__(self, path: Path, repository: str) -> None:
         self._path = path
         self._repository = repository
         self._started_at_s = time.time()
         self._logged: tuple[str, int] = ("", -1)
+        self._logged_at = time.monotonic()
         self._written_at = 0.0
 
     def __enter__(self) -> ProgressFile:
@@ -57,8 +59,8 @@ class ProgressFile:
             return
         phase, percent = match[1], min(int(match[2]), 100)
         step = (phase, percent // _LOG_EVERY_PERCENT)
-        if step != self._logged:
-            self._logged = step
+        if step != self._logged and time.monotonic() - self._logged_at >= _LOG_EVERY_S:
+            self._logged, self._logged_at = step, time.monotonic()
             log.info("clone_progress", repository=self._repository, phase=phase, percent=percent)
         if time.monotonic() - self._written_at >= _WRITE_EVERY_S or percent == 100:
             self._write(phase, percent)

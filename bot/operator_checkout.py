@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from bot.git_names import shown
 from bot.mirror import tips_in_reflog
 
 OWN_FOLDER = "rollback-bot"
+LOOKING = "index.look"
 _ANY_OWNER = (("safe.directory", "*"),)
 _UNDER_WAY = {
     "MERGE_HEAD": "a merge",
@@ -137,15 +139,23 @@ class Checkout:
             return tips_in_reflog(logs / "remotes" / self.remote_of(branch) / branch)
         return tips_in_reflog(logs / "heads" / branch)
 
-    def uncommitted(self) -> Uncommitted:
-        """Everything of the person's in the work tree that git tracks and has not committed."""
-        self.git("update-index", "-q", "--refresh", ok=())
-        staged = self.git(
-            "diff-index", "--cached", "--name-only", "-z", "--no-renames", "--no-ext-diff", "HEAD", "--"
-        )
-        changed = self.git(
-            "diff-files", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--"
-        ).fields()
+    def looking(self) -> dict[str, str]:
+        """An environment in which git looks through a copy of the index: refreshing and trying out lock and
+        change the copy, so that even a kill in the middle leaves nothing in the person's way."""
+        copy = self.own_folder / LOOKING
+        copy.parent.mkdir(exist_ok=True)
+        if (self.git_dir / "index").exists():
+            shutil.copyfile(self.git_dir / "index", copy)
+        env = {"GIT_INDEX_FILE": str(copy)}
+        self.git("update-index", "-q", "--refresh", ok=(), env=env)
+        return env
+
+    def uncommitted(self, env: dict[str, str]) -> Uncommitted:
+        """Everything of the person's in the work tree that git tracks and has not committed; `env` is that of
+        `looking`."""
+        names = ("-z", "--no-renames", "--no-ext-diff")
+        staged = self.git("diff-index", "--cached", "--name-only", *names, "HEAD", "--", env=env)
+        changed = self.git("diff-files", "--name-status", *names, "--", env=env).fields()
         pairs = [(changed[i + 1], changed[i]) for i in range(0, len(changed) - 1, 2)]
         return Uncommitted(
             staged=frozenset(staged.fields()),
@@ -229,6 +239,8 @@ def held(checkout: Checkout) -> Iterator[Checkout]:
         raise CannotRevert(
             "Another `rollback-bot revert` is running in this checkout. Wait for it."
         ) from busy
+    for leftover in (LOOKING, f"{LOOKING}.lock"):
+        (checkout.own_folder / leftover).unlink(missing_ok=True)
     try:
         yield Checkout(
             checkout.door,
@@ -239,6 +251,7 @@ def held(checkout: Checkout) -> Iterator[Checkout]:
             (descriptor,),
         )
     finally:
+        (checkout.own_folder / LOOKING).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             checkout.own_folder.rmdir()
         os.close(descriptor)
