@@ -21,6 +21,7 @@ from bot.comments_headline import (
     headline,
     is_failing,
     is_observed,
+    needs_a_person,
     pull_request_of,
     title,
 )
@@ -30,7 +31,7 @@ from policies.cleaning import inline
 from policies.facts import Incident, IncidentState, PullRequestFacts
 from policies.limits import Plan
 
-__all__ = ["headline", "incident_comment", "incident_marker", "revert_pull_request"]
+__all__ = ["headline", "incident_comment", "incident_marker", "needs_a_person", "revert_pull_request"]
 
 MOST_BYTES = 60_000
 """GitHub refuses bodies of more than 65,536 characters."""

@@ -33,6 +33,11 @@ def title(incident: Incident) -> str:
     return f"### {SIGNS[incident.state]} {_told(incident, inline)}"
 
 
+def needs_a_person(incident: Incident) -> bool:
+    """Whether somebody must act now, so that an edit, which notifies nobody, is not enough."""
+    return incident.state in (IncidentState.ASKED, IncidentState.PROPOSED, IncidentState.FAILED)
+
+
 def is_observed(incident: Incident) -> bool:
     """Whether the bot may only watch here, so that nothing it says is an action."""
     return incident.decision is not None and incident.decision.action is Action.OBSERVE

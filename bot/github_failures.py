@@ -60,7 +60,7 @@ def once_only(look: Callable[[], Trace | None], act: Callable[[], Trace]) -> Tra
     asks where it refused because of a rate limit, up to a minute.
     """
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(TRIES),
+        stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_after_delay(LONGEST_WAIT_S),
         wait=_wait_s,
         retry=tenacity.retry_if_exception(worth_another_try),
         reraise=True,

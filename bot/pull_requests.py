@@ -76,14 +76,16 @@ class GitHubPullRequests:
             )
             return tuple(_facts(pull) for pull in ranked)
 
-    def say(self, repository: str, number: int, marker: str, body: str) -> str:
-        """Create or edit the one comment of ours that begins with `marker`; its URL."""
+    def say(self, repository: str, number: int, marker: str, body: str, fresh: bool = False) -> str:
+        """Create or edit the one comment of ours that begins with `marker`; its URL.
+
+        `fresh` replaces it by a new one where the text is another, because only new comments notify people."""
         text = sendable(marker, body)
         me = self._access.me()
         return self._ask(
             repository,
             f"take our comment on {repository}#{number}",
-            lambda repo: write_sticky(repo.get_issue(number), marker, text, me),
+            lambda repo: write_sticky(repo.get_issue(number), marker, text, me, fresh),
         )
 
     def propose(

@@ -14,32 +14,43 @@ MOST_BYTES = 60_000
 _CUT = "\n\n_(cut here: the rest is too long for a comment)_\n"
 
 
-def write_sticky(issue: Issue, marker: str, text: str, me: Identity) -> str:
+def write_sticky(issue: Issue, marker: str, text: str, me: Identity, fresh: bool = False) -> str:
     """Make `text` (from `sendable`) the text of our one comment that begins with `marker`; the comment's URL.
 
-    May be repeated, also by several workers at once: nothing is written when it stands there already, and of
-    several comments (two workers posted in the same moment) the oldest stays. Raises what PyGithub raises.
+    `fresh`: where the text is another one, post it anew and remove the old comment, because GitHub tells people
+    of new comments and not of edits. May be repeated, also by several workers at once: nothing is written when
+    it stands there already, and of several comments (two workers posted in the same moment) one stays. Raises
+    what PyGithub raises.
     """
+    outdated: set[int] = set()
 
     def settle() -> str | None:
         found = _ours(issue, marker, me)
-        if not found:
+        if fresh and found and not _same(found[-1].body, text):
+            outdated.update(comment.id for comment in found)
             return None
-        kept, *doubled = found
-        if not _same(kept.body, text):
-            kept.edit(text)
-        for comment in doubled:
-            _delete(comment)
-        return kept.html_url
+        return _keep(found, found[-1 if fresh else 0], text) if found else None
 
     def post() -> str:
         posted = issue.create_comment(text)
-        url = settle() or posted.html_url
+        found = _ours(issue, marker, me)
+        new = [comment for comment in found if comment.id not in outdated]
+        url = _keep(found, new[0], text) if new else posted.html_url
         if not url:
             raise LookupError("GitHub answered as if it had taken the comment, but there is none")
         return url
 
     return once_only(settle, post)
+
+
+def _keep(found: list[IssueComment], kept: IssueComment, text: str) -> str:
+    """One comment with that text, and none of the others."""
+    if not _same(kept.body, text):
+        kept.edit(text)
+    for comment in found:
+        if comment.id != kept.id:
+            _delete(comment)
+    return kept.html_url
 
 
 def _ours(issue: Issue, marker: str, me: Identity) -> list[IssueComment]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from bot.comments import headline, incident_comment, incident_marker
+from bot.comments import headline, incident_comment, incident_marker, needs_a_person
 from bot.failures import BotFailure
 from bot.ports import PullRequests, Repository
 from bot.store_deploys import HeardDeploy
@@ -200,11 +200,11 @@ class Voice:
             return
         if not pull_requests:
             log.info("tell.nowhere", incident=incident.id, sha=incident.deploy.sha)
-        marker = incident_marker(incident.id)
+        marker, fresh = incident_marker(incident.id), needs_a_person(incident)
         for pull_request in pull_requests:
             body = incident_comment(incident, plan, self._base_url, not plan.private, pull_request)
             try:
-                self._pull_requests.say(repository, pull_request.number, marker, body)
+                self._pull_requests.say(repository, pull_request.number, marker, body, fresh)
             except BotFailure as failure:
                 log.warning("tell.failed", incident=incident.id, reason=failure.reason)
 

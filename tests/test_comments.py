@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.comments import headline, incident_comment, incident_marker, revert_pull_request
+from bot.comments import headline, incident_comment, incident_marker, needs_a_person, revert_pull_request
 from bot.comments_evidence import CAUSES
 from bot.ports import UNDEPLOYED
 from policies.facts import (
@@ -76,6 +76,18 @@ def test_other_texts_read_exactly(name: str) -> None:
 
 def test_every_golden_belongs_to_a_test() -> None:
     assert {path.stem for path in GOLDENS.glob("*.md")} == EVERY.keys() | OTHERS.keys()
+
+
+def test_people_are_called_only_where_one_must_act() -> None:
+    called = {name for name, incident in EVERY.items() if needs_a_person(incident)}
+    assert called == {
+        "asked",
+        "proposed",
+        "failed_not_recovered",
+        "failed_not_deployed",
+        "failed_not_merged",
+        "failed_conflict",
+    }
 
 
 def test_every_state_has_a_text() -> None:

@@ -204,6 +204,53 @@ class TestTheStickyComment:
         assert scene.faults.count("POST", COMMENTS) == 2
         assert len(bodies(scene)) == 1
 
+    def test_where_a_person_must_act_a_new_comment_replaces_the_old_one(self, scene: Scene) -> None:
+        scene.hands.say(NAME, 42, MARK, "Held.")
+        old = scene.comments[0].id
+        by(scene, "dana", "What now?")
+        url = scene.hands.say(NAME, 42, MARK, "Shall I?", fresh=True)
+        assert bodies(scene) == ["What now?", f"{MARK}\nShall I?"]
+        assert scene.comments[-1].id != old
+        assert scene.hands.say(NAME, 42, MARK, "Shall I?", fresh=True) == url
+        assert scene.hands.say(NAME, 42, MARK, "Reverted.") == url
+        assert bodies(scene) == ["What now?", f"{MARK}\nReverted."]
+
+    @pytest.mark.parametrize(
+        "lost", [dropped(after_acting=True), answered(502, after_acting=True), dropped()]
+    )
+    def test_a_lost_answer_to_a_new_comment_neither_doubles_nor_loses_it(
+        self, scene: Scene, lost: object
+    ) -> None:
+        scene.hands.say(NAME, 42, MARK, "Held.")
+        scene.faults.at("POST", COMMENTS, lost)
+        scene.hands.say(NAME, 42, MARK, "Shall I?", fresh=True)
+        assert bodies(scene) == [f"{MARK}\nShall I?"]
+
+    def test_a_crash_between_the_new_comment_and_the_end_of_the_old_one_is_mended(self, scene: Scene) -> None:
+        scene.hands.say(NAME, 42, MARK, "Held.")
+        scene.faults.at("DELETE", r"/issues/comments/", *[answered(403, {"message": "No"})])
+        with pytest.raises(CannotReachForge):
+            scene.hands.say(NAME, 42, MARK, "Shall I?", fresh=True)
+        assert len(bodies(scene)) == 2
+        scene.hands.say(NAME, 42, MARK, "Shall I?", fresh=True)
+        assert bodies(scene) == [f"{MARK}\nShall I?"]
+
+    def test_two_workers_that_replace_it_at_once_leave_one(self, scene: Scene) -> None:
+        scene.hands.say(NAME, 42, MARK, "Held.")
+        hands = [scene.hands, GitHubPullRequests(scene.new_access())]
+        hands[1].about(NAME)
+        scene.faults.at("POST", COMMENTS, slow(0.3), slow(0.3))
+        threads = [
+            threading.Thread(target=each.say, args=(NAME, 42, MARK, f"From {n}.", True))
+            for n, each in enumerate(hands)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(bodies(scene)) == 1
+        assert bodies(scene)[0].startswith(f"{MARK}\nFrom ")
+
     def test_doubles_left_by_a_crash_are_removed(self, scene: Scene) -> None:
         scene.hands.say(NAME, 42, MARK, "Detected.")
         by(scene, "rollback-bot[bot]", f"{MARK}\nDetected.")
