@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -246,7 +247,7 @@ class Mirror:
         raise GitFailed(sentence, answer.code, answer.err)
 
     def _clone(self, branch: str, descriptor: int, because: str) -> str:
-        """Clone beside, then put in place; the record of seen tips moves along."""
+        """Clone beside, then put in place; the record of the branch's seen tips moves along."""
         log.info("mirror_clone", repository=self.repository, because=because)
         fresh = self.path.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -254,8 +255,10 @@ class Mirror:
             fresh.mkdir(parents=True)
             self._door.run("init", "--bare", "--quiet", "--template=", git_dir=fresh)
             _configure(fresh)
-            if (self.path / "logs").is_dir():
-                shutil.copytree(self.path / "logs", fresh / "logs")
+            seen = Path("logs", "refs", "heads", branch)
+            if (self.path / seen).is_file():
+                (fresh / seen).parent.mkdir(parents=True)
+                shutil.copyfile(self.path / seen, fresh / seen)
             with ProgressFile(self._progress, self.repository) as progress:
                 head = self._fetch(fresh, branch, descriptor, progress)
             self._write_commit_graph(fresh, descriptor)
@@ -300,10 +303,12 @@ class Mirror:
 def _host_folder(server_url: str) -> str:
     """A folder name for a server, so that two servers' repositories of one name never meet."""
     parts = urlsplit(server_url)
-    return (
+    name = (
         re.sub(r"[^A-Za-z0-9.-]", "_", f"{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}")
         or "local"
     )
+    digest = hashlib.sha256(server_url.encode()).hexdigest()[:16]
+    return name if len(name) <= 100 else f"{name[:80]}_{digest}"
 
 
 def _configure(path: Path) -> None:
