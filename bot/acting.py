@@ -28,6 +28,8 @@ from policies.facts import (
 from policies.limits import Plan
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
+MOST_MERGES = 50
+"""As many as `max_merges` may be set to: what a person is asked about must be the whole of a range."""
 
 
 class ActingMemory(Protocol):
@@ -84,10 +86,14 @@ class Hands:
         else:
             try:
                 commits = self._repository.between(
-                    deploy.repository, plan.branch, good, deploy.sha, plan.rollback.max_merges
+                    deploy.repository, plan.branch, good, deploy.sha, MOST_MERGES
                 )
             except CannotReadRepository as failure:
                 unknown = failure.reason
+            if len(commits) > MOST_MERGES:
+                # Half of a range must never be offered for approval as if it were the whole.
+                commits = ()
+                unknown = f"This deploy brought more than {MOST_MERGES} merges since the last good one."
         culprits = tuple(Culprit(commit, self._pull_request(deploy, commit)) for commit in commits)
         return Change(plan.branch, head, culprits, good, unknown)
 
