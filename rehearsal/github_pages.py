@@ -19,12 +19,28 @@ if TYPE_CHECKING:
     from rehearsal.github import GitHub
 
 
-def render_markdown(text: str) -> str:
-    """GitHub-flavoured Markdown as GitHub would show it: a few HTML elements stay, anything active goes."""
+_MENTION = re.compile(r"(?<![\w/&#])(?:#(?P<number>[1-9]\d{0,8})|(?P<sha>[0-9a-f]{40}))(?!\w)")
+
+
+def render_markdown(text: str, repository_page: str = "") -> str:
+    """GitHub-flavoured Markdown as GitHub would show it: a few HTML elements stay, anything active goes.
+
+    With the address of a repository, pull request numbers and full commit ids become links, as on GitHub.
+    """
+
+    def link(running: str) -> str:
+        def one(found: re.Match[str]) -> str:
+            if found["number"]:
+                return f'<a href="{repository_page}/pull/{found["number"]}">#{found["number"]}</a>'
+            short = found["sha"][:7]
+            return f'<a href="{repository_page}/commit/{found["sha"]}"><code>{short}</code></a>'
+
+        return _MENTION.sub(one, running) if repository_page else running
+
     html = cmarkgfm.github_flavored_markdown_to_html(
         text, options=Options.CMARK_OPT_UNSAFE | Options.CMARK_OPT_HARDBREAKS
     )
-    return sanitize(html)
+    return sanitize(html, link)
 
 
 def _moment(at_s: float) -> str:
@@ -66,7 +82,7 @@ def pages_application(github: GitHub) -> Any:
             state=_state(found),
             commits=github.pulls.commits(repository, found),
             comments=repository.comments_on(number),
-            html=lambda text: Markup(render_markdown(text or "")),
+            html=lambda text: Markup(render_markdown(text or "", f"/{repository.full_name}")),
             moment=_moment,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 
 ALLOWED = frozenset(
@@ -75,6 +76,7 @@ VOID = frozenset({"br", "hr", "img", "wbr", "input"})
 SILENT = frozenset(
     {"script", "style", "iframe", "object", "embed", "template", "noscript", "title", "textarea"}
 )
+UNLINKED = frozenset({"a", "code", "pre", "tt", "kbd", "samp"})
 ATTRIBUTES = frozenset(
     [
         "align",
@@ -97,8 +99,9 @@ SAFE_ADDRESS = re.compile(r"(?:https?:|mailto:|/(?!/)|#|[^:]*$)", re.IGNORECASE)
 
 
 class _Cleaner(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, link: Callable[[str], str]) -> None:
         super().__init__(convert_charrefs=True)
+        self._link = link
         self.parts: list[str] = []
         self.open: list[str] = []
         self._silent = 0
@@ -140,13 +143,18 @@ class _Cleaner(HTMLParser):
                 return
 
     def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.parts.append(html.escape(data, quote=False))
+        if self._silent:
+            return
+        text = html.escape(data, quote=False)
+        self.parts.append(text if UNLINKED & set(self.open) else self._link(text))
 
 
-def sanitize(text: str) -> str:
-    """HTML with only GitHub's allowed elements, attributes and addresses; every element closed."""
-    cleaner = _Cleaner()
+def sanitize(text: str, link: Callable[[str], str] = str) -> str:
+    """HTML with only GitHub's allowed elements, attributes and addresses; every element closed.
+
+    `link` may turn mentions of commits and pull requests in (already escaped) running text into links.
+    """
+    cleaner = _Cleaner(link)
     cleaner.feed(text)
     cleaner.close()
     return "".join(cleaner.parts) + "".join(f"</{tag}>" for tag in reversed(cleaner.open))

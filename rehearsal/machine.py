@@ -29,6 +29,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         adopt_orphans()
+        self._supervisors: set[int] = set()
         self.folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             check=False,
         )
+        self._reap()
         if check and done.returncode != 0:
             raise DockerError(done.stderr.strip(), done.returncode)
         return done
@@ -83,11 +85,18 @@ class Machine:
         """Remove every container and wait until no process of theirs is left; may be called twice."""
         if self._alive is None:
             return
+        self._reap()
         names = [one["Id"] for one in self.store.containers()]
-        supervisors = [one["State"]["SupervisorPid"] for one in self.store.containers()]
         if names:
             self.docker("rm", "-f", *names, check=False)
         self._alive.close()
         self._alive = None
-        for pid in filter(None, supervisors):
+        for pid in self._supervisors:
             reap_group(pid, patience_s=5)
+
+    def _reap(self) -> None:
+        """Collect the supervisors of containers that are gone; they are our children once docker has ended."""
+        known = {one["State"]["SupervisorPid"] for one in self.store.containers()}
+        self._supervisors |= known - {0}
+        for pid in self._supervisors:
+            reap_group(pid, patience_s=0)

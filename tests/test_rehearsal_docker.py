@@ -194,12 +194,12 @@ def test_filters_and_quiet_lists(machine: Machine) -> None:
 def test_containers_end_with_the_machine(tmp_path: Path) -> None:
     with Machine(tmp_path / "machine") as machine:
         build(machine, "sleep 300 & sleep 300")
-        run(machine)
-        found = machine.container("web")
-        assert found is not None
-        group = found["State"]["Pid"]
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+        pids = []
+        for name in ("replaced", "web"):
+            run(machine, name=name)
+            pids += [int(str(state(machine, name)[key])) for key in ("Pid", "SupervisorPid")]
+        machine.docker("rm", "-f", "replaced")
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == [], "not even as defunct processes"
 
 
 def test_containers_end_even_when_the_world_is_killed(tmp_path: Path) -> None:

@@ -330,6 +330,14 @@ def test_the_page_of_a_pull_request_reads_like_one(played: Played) -> None:
     assert requests.get(f"{played.github.url}/acme/stagelog/pull/9", timeout=10).status_code == 404
 
 
+def test_commits_and_pull_requests_become_links_in_running_text_only() -> None:
+    sha = "0123456789abcdef0123456789abcdef01234567"
+    shown = render_markdown(f"#42 → {sha}, `#42`, `{sha}`, a#1 &#35;x", "/acme/stagelog")
+    assert '<a href="/acme/stagelog/pull/42">#42</a>' in shown
+    assert f'<a href="/acme/stagelog/commit/{sha}"><code>0123456</code></a>' in shown
+    assert shown.count("<a ") == 2
+
+
 @pytest.mark.parametrize(
     "hostile",
     [
