@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from typing import Protocol
 
 from bot.comments import revert_pull_request
@@ -14,12 +15,12 @@ from bot.ports import EvidenceCapture, PullRequests, Repository
 from policies.facts import (
     Change,
     CommitFacts,
+    CommitShape,
     Culprit,
     Deploy,
     Evidence,
     HealthSample,
     Incident,
-    PullRequestFacts,
     Rails,
     Reverted,
     RollbackOrder,
@@ -28,6 +29,8 @@ from policies.facts import (
 from policies.limits import Plan
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
+MOST_COMMITS = 50
+"""More than this in one deploy is for a person to sort out, and would cost a request to GitHub each."""
 MOST_MERGES = 50
 """As many as `max_merges` may be set to: what a person is asked about must be the whole of a range."""
 
@@ -75,31 +78,47 @@ class Hands:
     def _change(self, deploy: Deploy, plan: Plan) -> Change:
         head = self._repository.refresh(deploy.repository, plan.branch)
         good = self._memory.last_good(deploy.service, deploy.completed_at_s)
-        commits: tuple[CommitFacts, ...] = ()
+        culprits: tuple[Culprit, ...] = ()
         unknown = None
         if good == deploy.sha:
-            unknown = (
-                f"{deploy.sha[:12]} was healthy when it was deployed before: this deploy brought nothing new."
-            )
+            unknown = f"{deploy.sha[:12]} was healthy when it was deployed before, so it brought nothing new"
         elif good is None:
-            commits = (self._repository.commit(deploy.repository, plan.branch, deploy.sha),)
+            culprits = self._newest_pull_request(deploy, plan)
         else:
             try:
                 commits = self._repository.between(
-                    deploy.repository, plan.branch, good, deploy.sha, MOST_MERGES
+                    deploy.repository, plan.branch, good, deploy.sha, MOST_COMMITS
                 )
             except CannotReadRepository as failure:
                 unknown = failure.reason
-            if len(commits) > MOST_MERGES:
-                # Half of a range must never be offered for approval as if it were the whole.
-                commits = ()
-                unknown = f"This deploy brought more than {MOST_MERGES} merges since the last good one."
-        culprits = tuple(Culprit(commit, self._pull_request(deploy, commit)) for commit in commits)
+                culprits = self._newest_pull_request(deploy, plan)
+            else:
+                culprits = tuple(self._culprits(deploy, commits))
+                if len(commits) > MOST_COMMITS:
+                    unknown = f"it brought more than {MOST_COMMITS} commits since {good[:12]}"
         return Change(plan.branch, head, culprits, good, unknown)
 
-    def _pull_request(self, deploy: Deploy, commit: CommitFacts) -> PullRequestFacts | None:
-        found = self._pull_requests.of_commit(deploy.repository, commit.sha)
-        return found[0] if found else None
+    def _newest_pull_request(self, deploy: Deploy, plan: Plan) -> tuple[Culprit, ...]:
+        """The deployed commit; where its pull request was merged by rebase, all of its commits."""
+        newest = self._repository.commit(deploy.repository, plan.branch, deploy.sha)
+        (first,) = self._culprits(deploy, (newest,))
+        if first.pull_request is None or newest.shape is not CommitShape.PLAIN:
+            return (first,)
+        line = self._repository.between(deploy.repository, plan.branch, None, deploy.sha, MOST_COMMITS)
+        same = takewhile(
+            lambda each: (
+                each.pull_request is not None
+                and first.pull_request is not None
+                and each.pull_request.number == first.pull_request.number
+            ),
+            self._culprits(deploy, line[1:]),
+        )
+        return (first, *same)
+
+    def _culprits(self, deploy: Deploy, commits: Iterable[CommitFacts]) -> Iterator[Culprit]:
+        for commit in commits:
+            found = self._pull_requests.of_commit(deploy.repository, commit.sha)
+            yield Culprit(commit, found[0] if found else None)
 
     async def rails(self, deploy: Deploy, plan: Plan) -> Rails:
         """Read again right before acting. May be repeated. Raises CannotStore, CannotReachForge."""

@@ -47,7 +47,9 @@ def choose(change: Change, limits: RollbackLimits) -> Choice:
 
 
 def _verdict(change: Change, chosen: list[Culprit], left_alone: list[str], limits: RollbackLimits) -> Verdict:
-    number, limit = float(len(chosen)), float(limits.max_merges)
+    # A pull request that was merged by rebase is several commits, and one merge.
+    merges = len({c.pull_request.number if c.pull_request else c.commit.sha for c in chosen})
+    number, limit = float(merges), float(limits.max_merges)
 
     def said(gate: Gate, reason: str) -> Verdict:
         return Verdict(gate, reason, "culprits", number, limit)
@@ -67,9 +69,9 @@ def _verdict(change: Change, chosen: list[Culprit], left_alone: list[str], limit
             )
     if change.unknown is not None:
         return said(Gate.ASK, f"the range of this deploy is not known ({_unstopped(change.unknown)})")
-    if len(chosen) > limits.max_merges:
+    if merges > limits.max_merges:
         return said(
-            Gate.ASK, f"this deploy brought {len(chosen)} merges (max_merges {limits.max_merges} by itself)"
+            Gate.ASK, f"this deploy brought {merges} merges (max_merges {limits.max_merges} by itself)"
         )
     return said(Gate.PASS, f"it reverts {listed(chosen)}")
 
