@@ -20,7 +20,6 @@ from tests.deliveries import (
     open_web,
     settings,
     signature,
-    workflow_run,
 )
 from webhooks.app import create_app
 
@@ -265,58 +264,6 @@ class TestDeploymentStatus:
         web.github("deployment_status", deployment_status("in_progress"))
         web.github("deployment_status", deployment_status(deployment__created_at=...))
         assert {name: d for name, _, d in web.work()}["guard"]["started_at_s"] == DEPLOY["started_at_s"]
-
-
-class TestWorkflowRun:
-    def test_a_completed_one_is_guarded_under_its_workflow_s_name(self, web: Web) -> None:
-        answer = web.github("workflow_run", workflow_run(), "d-1")
-        assert (answer.status_code, answer.get_json()) == (202, {"delivery": "d-1", "action": "guard"})
-        ((name, _, deploy),) = web.work()
-        assert name == "guard"
-        assert deploy == {
-            **DEPLOY,
-            "id": "run-99",
-            "environment": "",
-            "url": None,
-            "source": "workflow_run",
-            "workflow": "Deploy",
-        }
-        assert web.store.services() == [], "which service it is, only configuration knows"
-
-    @pytest.mark.parametrize("action", ["requested", "in_progress"])
-    def test_a_starting_one_takes_the_baseline(self, web: Web, action: str) -> None:
-        answer = web.github("workflow_run", workflow_run(action, None))
-        assert (answer.status_code, answer.get_json()["action"]) == (202, "baseline")
-
-    @pytest.mark.parametrize(
-        ("payload", "why"),
-        [
-            (workflow_run(conclusion="failure"), "failure"),
-            (workflow_run(conclusion="cancelled"), "cancelled"),
-            (workflow_run(conclusion=None), "no conclusion"),
-            (workflow_run("requested", "action_required"), "action_required"),
-            (workflow_run("deleted"), "deleted"),
-            (workflow_run(action=...), "without an action"),  # type: ignore[arg-type]
-            (workflow_run(workflow_run__event="pull_request"), "pull request"),
-            (workflow_run(workflow_run__head_repository={"full_name": "mallory/stagelog"}), "fork"),
-            (workflow_run(workflow_run__id=None), "workflow_run.id"),
-            (workflow_run(workflow_run__name=""), "workflow_run.name"),
-            (workflow_run(workflow_run__head_sha="x"), "commit id"),
-            (workflow_run(workflow_run=[]), "no conclusion"),
-        ],
-    )
-    def test_what_deploys_nothing_is_ignored(self, web: Web, payload: dict[str, Any], why: str) -> None:
-        if payload["action"] is ...:
-            del payload["action"]
-        answer = web.github("workflow_run", payload)
-        assert answer.status_code == 200
-        assert why in answer.get_json()["ignored"]
-        assert web.work() == []
-
-    def test_a_second_attempt_is_another_deploy(self, web: Web) -> None:
-        for attempt in (1, 2, 2):
-            web.github("workflow_run", workflow_run(workflow_run__run_attempt=attempt))
-        assert sorted(deploy["id"] for _, _, deploy in web.work()) == ["run-99", "run-99.2"]
 
 
 class TestOneEffect:
