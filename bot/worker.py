@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bot.durable import Engine, EngineClient, new_executor_id, register
 from bot.failures import BadSettings, BotFailure
 from bot.settings import Settings
 from bot.store import Store
-from bot.wiring import worker_parts
+from bot.wiring import Worker, worker_parts
 
 log = structlog.get_logger()
 
@@ -31,11 +31,13 @@ EVERYONE_S = -3600.0
 """Silent for "longer than minus an hour": everyone, whatever small differences clocks have."""
 
 
-def run_worker(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then stop at once and hand unfinished work back. Raises BadSettings."""
+def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_parts) -> None:
+    """Run until SIGTERM or SIGINT; then stop at once and hand unfinished work back. Raises BadSettings.
+
+    `build` makes the parts; the crash tests put something between them and the world."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _only_worker_on_sqlite(settings):
-        parts = worker_parts(settings)
+        parts = build(settings)
         _check_schema(settings)
         executor_id = new_executor_id()
         client = EngineClient(lambda: parts.store.engine)
