@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections import Counter
+from itertools import pairwise
 from math import log2
 from pathlib import Path
 
@@ -20,7 +21,7 @@ HEX = re.compile(r"[0-9a-fA-F]{6,}")
 PACKAGES = ("django", "botocore", "sqlalchemy", "werkzeug", "flask")
 MAX_FILES = 4_000
 SMOOTHING = 3
-HEADER = '''"""How likely one letter follows another in ordinary identifiers and words; made by bench/bigrams.py, not by hand."""
+HEADER = '''"""How likely one letter follows another in ordinary words; made by bench/bigrams.py, not by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def main() -> None:
     letters: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     for word in words:
-        for one, two in zip(word, word[1:], strict=False):
+        for one, two in pairwise(word):
             kinds[_kind(one) + _kind(two)] += 1
             if one.isalpha() and two.isalpha():
                 letters[(one + two).lower()] += 1

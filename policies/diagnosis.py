@@ -6,6 +6,7 @@ cause above it is the answer. Signs of life after the last error mean that the p
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -30,9 +31,11 @@ _PREFIX: Final = re.compile(
     r"(?:std(?:out|err) [FP] )?(?:\[\d+\]\s)?"
 )
 _STARTED: Final = re.compile(
-    r"Application startup complete|Started \w+ in [\d.]+ seconds|(?<!Is the )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
-    r"|\bready to accept connections|^(?:[*=> ]*)[Ll]istening on\b|\blistening (?:on|at) (?:port|http|:|\d)|^\S*\s*[Rr]eady (?:on|in|at)\b"
-    r"|\b(?i:(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered|is healthy|now healthy)\b"
+    r"Application startup complete|Started \w+ in [\d.]+ seconds|\bready to accept connections"
+    r"|(?<!Is the )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
+    r"|^(?:[*=> ]*)[Ll]istening on\b|\blistening (?:on|at) (?:port|http|:|\d)|^\S*\s*[Rr]eady (?:on|in|at)\b"
+    r"|\b(?i:(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered"
+    r"|is healthy|now healthy)\b"
     r"|\bhealth ?check.{0,20}\b(?:ok|passed|200)\b|\bworker ready\b|\bready for start up|Quit the server with CONTROL-C"
 )
 _SERVED: Final = re.compile(
@@ -40,7 +43,8 @@ _SERVED: Final = re.compile(
     r"|Completed [23]\d\d |\bstatus[\"']?[=:]\s?[23]\d\d\b"
 )
 _QUIET: Final = re.compile(
-    r"(?:^|[\s\[|\"=:/(])(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|debug|info|notice|warn(?:ing)?|Warning|LOG|HINT)(?:[\s\]|\",:/)]|$)"
+    r"(?:^|[\s\[|\"=:/(])(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|LOG|debug|info|notice|warn(?:ing)?|Warning)"
+    r"(?:[\s\]|\",:/)]|$)"
 )
 _FATAL: Final = re.compile(
     r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Fault|NotFound|Refused|Timeout|Configured|Iteration"
@@ -58,6 +62,20 @@ _PROPERTY: Final = re.compile(
     r"^\s*(?:code|errno|syscall|sqlMessage|sqlState|address|port|path|detail|hint)\b[\"']?:"
 )
 _QUOTED_SOURCE: Final = re.compile(r"^\s*(?:raise|throw|except|catch|if|#|//|\*|at |from |File \")")
+_LEVELS: Final = ("level", "levelname", "severity", "lvl", "log.level")
+_MESSAGES: Final = (
+    "log",
+    "message",
+    "msg",
+    "event",
+    "error",
+    "err",
+    "exception",
+    "exc_info",
+    "stack",
+    "stack_trace",
+    "stacktrace",
+)
 _CHANCE: Final = re.compile(r"\d+|0x[0-9a-f]+|[0-9a-f]{8,}")
 
 
@@ -81,8 +99,8 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
     `log` is cleaned text, of which the last 5,000 lines are read. `exited`: the program is known to be dead, so
     that signs of life in the log prove nothing. Linear in the log.
     """
-    lines = [_read(line) for line in log.split("\n")[-MAX_LINES:]]
-    lines = [line for line in lines if line.text.strip()]
+    texts = [text for line in log.split("\n")[-MAX_LINES:] for text in _unwrapped(line)]
+    lines = [line for line in map(_read, texts[-MAX_LINES:]) if line.text.strip()]
     if not exited and _got_over_it(lines):
         return None
     unknown = wrapped = None
@@ -104,6 +122,23 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
     if wrapped is not None:
         return Diagnosis(WRAPPER, _shown(wrapped), WRAPPER_ADVICE, RevertHelps.MAYBE)
     return None
+
+
+def _unwrapped(line: str) -> list[str]:
+    """The lines inside a line of JSON: its level with its message, then the trace it carries; else the line."""
+    bare = line.strip()
+    if not (bare.startswith("{") and bare.endswith("}")):
+        return [line]
+    try:
+        fields = json.loads(bare)
+    except (ValueError, RecursionError):
+        return [line]
+    level = next((str(fields[name]).upper() for name in _LEVELS if name in fields), "")
+    texts = [fields[name] for name in _MESSAGES if isinstance(fields.get(name), str)]
+    if not texts:
+        return [line]
+    head = f"{level} {texts[0]}" if level and level not in ("ERROR", "FATAL", "CRITICAL") else texts[0]
+    return "\n".join([head, *texts[1:]]).split("\n")
 
 
 def _read(line: str) -> _Line:
@@ -160,9 +195,9 @@ def _whole_sentence(lines: list[_Line], at: int) -> _Line:
     if not _PROPERTY.match(found.text) or found.signature is None:
         return found
     for line in reversed(lines[max(0, at - BETTER_LINE_WITHIN) : at]):
-        if line.signature is not None and line.signature.kind == found.signature.kind:
-            if not _PROPERTY.match(line.text):
-                return line
+        same = line.signature is not None and line.signature.kind == found.signature.kind
+        if same and not _PROPERTY.match(line.text):
+            return line
     return found
 
 

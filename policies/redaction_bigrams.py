@@ -1,4 +1,4 @@
-"""How likely one letter follows another in ordinary identifiers and words; made by bench/bigrams.py, not by hand."""
+"""How likely one letter follows another in ordinary words; made by bench/bigrams.py, not by hand."""
 
 from __future__ import annotations
 

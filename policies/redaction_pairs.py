@@ -43,7 +43,8 @@ _DEFAULT: Final = re2.compile(
 # `vault kv get` and other tables: the name, a gap, the value, nothing more.
 _COLUMN: Final = re2.compile(rb"(?m)^[ \t]*(" + _NAME + rb")(?:[ ]{2,}|[ ]*\t[ \t]*)")
 _CAPITALS: Final = re2.compile(
-    rb"\b((?:[A-Z0-9]+_)*(?:[A-Z]*KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS)(?:_[A-Z0-9]+)*)[ \t]+(?:(?:is|was|to|of)[ \t]+)?[\"']"
+    rb"\b((?:[A-Z0-9]+_)*(?:[A-Z]*KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS)(?:_[A-Z0-9]+)*)[ \t]+"
+    rb"(?:(?:is|was|to|of)[ \t]+)?[\"']"
 )
 _CHANGED: Final = re.compile(rb"\\*[\"']?[ \t]{0,4}(?:->|=>|\xe2\x86\x92)[ \t]{0,4}")
 _LISTED: Final = re2.compile(rb"[\"']([^\"'\n]{4,})[\"']")
@@ -69,8 +70,8 @@ _SECRETS: Final = frozenset(
     b"credential credentials creds jwtsecret clientsecret apisecret appsecret keyid dsn otp totp pepper pin".split()
 )
 _TOKENS: Final = frozenset(
-    b"token tokens authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken bearer jwt "
-    b"authorization cookie cookies sessionid hmac xauthtoken connectionstring webhook webhookurl".split()
+    b"token tokens authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken "
+    b"bearer jwt authorization cookie cookies sessionid hmac xauthtoken connectionstring webhook webhookurl".split()
 )
 _WEAK: Final = frozenset(b"auth session sig signature salt".split())
 _KEY_OF: Final = frozenset(

@@ -10,6 +10,8 @@ from typing import Final
 
 import re2
 
+from policies.redaction_random import looks_random
+
 Span = tuple[int, int]
 
 # --- URLs -----------------------------------------------------------------------------------------
@@ -25,11 +27,18 @@ _NETWORK_PATH: Final = re2.compile(
     rb"(?:^|[\s\"'=(])[A-Za-z0-9_.-]+:([^\s:@/\"'<>`]{6,})@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+"
 )
 _DRIVER: Final = re2.compile(rb"[\w.-]+:([^\s\"'`]+)@(?:tcp|unix|cloudsql)\([^\s()]*\)/")
+_BEFORE_NAME: Final = rb"(?i)(?:[?&]|&amp;|%26|%3F|\\u0026)"
+_AFTER_NAME: Final = rb"(?:=|%3D)([^\s&\"'<>`\\#;|)]+)"
 _QUERY: Final = re2.compile(
-    rb"(?i)(?:[?&]|&amp;|%26|%3F|\\u0026)(?:[a-z0-9_.\[\]-]*(?:token|secret|passw(?:or)?d|pwd|api_?key|signature|credential"
-    rb"|session|jwt|assertion)[a-z0-9_.\[\]-]*|sig|key|code|auth|access_key|hmac|state|sid|pass|otp|k|apikey|licen[cs]e_key"
-    rb"|x-goog-credential)(?:=|%3D)([^\s&\"'<>`\\#;|)]+)"
+    _BEFORE_NAME
+    + rb"(?:[a-z0-9_.\[\]-]*(?:token|secret|passw(?:or)?d|pwd|api_?key|signature|credential|jwt|assertion)"
+    rb"[a-z0-9_.\[\]-]*|sig|access_key|hmac|pass|otp|apikey|licen[cs]e_key|x-goog-credential)" + _AFTER_NAME
 )
+# Names that are as often something else: the value must look generated.
+_WEAK_QUERY: Final = re2.compile(
+    _BEFORE_NAME + rb"(?:key|code|auth|session\w*|state|sid|k|nonce)" + _AFTER_NAME
+)
+_LONG_HEX: Final = re.compile(rb"[0-9a-fA-F]{20,}")
 
 # --- headers --------------------------------------------------------------------------------------
 
@@ -53,7 +62,8 @@ _HEADER: Final = re2.compile(
 _STATEMENTS: Final = tuple(
     re2.compile(pattern)
     for pattern in (
-        rb"(?i)(?:\buser\b|\bgrant\b|\brole\b|@)[^\n]{0,200}\bidentified[ \t]+(?:with[ \t]+\S+[ \t]+)?(?:by|as)[ \t]+(?:password[ \t]+)?(?:\\*[\"'])([^\n\"']+)",
+        rb"(?i)(?:\buser\b|\bgrant\b|\brole\b|@)[^\n]{0,200}\bidentified[ \t]+(?:with[ \t]+\S+[ \t]+)?(?:by|as)"
+        rb"[ \t]+(?:password[ \t]+)?(?:\\*[\"'])([^\n\"']+)",
         rb"(?i)\b(?:encrypted[ \t]+)?password[ \t]+(?:\\*[\"'`])([^\n\"'`]+)",
         rb"(?i)\bset[ \t]+password[^\n=]{0,80}=[ \t]*(?:password\()?(?:\\*[\"'])([^\n\"']+)",
         rb"(?i)\bmachine[ \t]+\S+[ \t]+login[ \t]+\S+[ \t]+password[ \t]+(\S+)",
@@ -72,7 +82,8 @@ _STATEMENTS: Final = tuple(
     )
 )
 _PROSE: Final = re2.compile(
-    rb"(?i)\b(?:password|passwd|passphrase|secret|token|api[ -]?key|access[ -]?key|credentials?)[ \t]+(?:(?:is|was|of|to|value)"
+    rb"(?i)\b(?:password|passwd|passphrase|secret|token|api[ -]?key|access[ -]?key|credentials?)[ \t]+"
+    rb"(?:(?:is|was|of|to|value)"
     rb"[ \t]*:?[ \t]+)?([^\s\"'`:=]{8,})"
 )
 
@@ -216,6 +227,10 @@ def _urls(data: bytes) -> Iterator[Span]:
                 pattern is _QUERY and len(found.group(1)) < 6 and b"pass" not in found.group().lower()
             ):
                 yield found.span(1)
+    for found in _WEAK_QUERY.finditer(data):
+        value = found.group(1)[:256]
+        if _LONG_HEX.fullmatch(value) or looks_random(value, relaxed=True):
+            yield found.span(1)
 
 
 def _headers(data: bytes) -> Iterator[Span]:

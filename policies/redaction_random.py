@@ -91,16 +91,16 @@ def _scores(text: bytes, enough: float) -> bool:
 
 # A word between slashes: base64 has slashes too, but hardly ever a word between two of them.
 _PATH: Final = re.compile(
-    rb"(?:^|[/.~-])(?:[A-Z]?[a-z_]{4,}|tmp|usr|var|etc|opt|app|src|lib|bin|api|dev|sys|run|srv|www|git|log)/"
+    rb"(?:^|[/.~-])(?:[A-Z]?[a-z_]{4,}|tmp|usr|var|etc|opt|app|src|lib|bin|api|dev|sys|run|srv|www|git)/"
 )
 
 # --- bare tokens ----------------------------------------------------------------------------------
 
 # What stands before an id or a digest; both are worth reading and neither opens anything.
 _NAMED_ID: Final = re.compile(
-    rb"(?i)(?:(?<![a-z])(?:[a-z]+[-_. ]?)?id(?:-2)?|etag|integrity|digest|checksum|fingerprint|md5|sha\d*|h1|crc|hash|cid"
+    rb"(?i)(?:(?<![a-z])(?:[a-z]+[-_. ]?)?id(?:-2)?|etag|integrity|digest|checksum|fingerprint|md5|sha\d*|h1|crc|hash"
     rb"|uid|guid|uuid|ulid|ksuid|rev|revision|commit|build|arn|span|trace|x-amz-cf-id|x-cache|via)"
-    rb"(?:\\*[\"'])?[ \t]*[:=(-]?[ \t]*(?:\\*[\"'])?"
+    rb"(?:\\{0,4}[\"'])?[ \t]{0,8}[:=(-]?[ \t]{0,8}(?:\\{0,4}[\"'])?\Z"
 )
 _TELLING_ID: Final = re.compile(rb"(?i)(?:secret|session|access[-_]?key|key|token|auth|sess)[-_. ]?id\W*\Z")
 _HARMLESS: Final = re.compile(
@@ -108,15 +108,14 @@ _HARMLESS: Final = re.compile(
     rb"|[a-z0-9.-]+-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}"  # pods
     rb"|(?:pi|ch|cus|evt|req|in|sub|si|price|prod|txn|seti|acct|pm|py|re|po|tr|src|card|ba|il|cs)_[A-Za-z0-9]{8,40}"
     rb"|(?:sha\d+|md5|SHA\d+)[-:=][A-Za-z0-9+/=_-]+|/?nix/store/[a-z0-9]{32}.*"
-    rb"|ABCDEFGHIJKLMNOPQRSTUVWXYZ.*|[0-9A-Za-z]{0,4}abcdefghijklmnopqrstuvwxyz.*|[A-Za-z0-9+/]*AAAAAAAAAAAAAAAA[A-Za-z0-9+/=]*)"
+    rb"|ABCDEFGHIJKLMNOPQRSTUVWXYZ.*|[0-9A-Za-z]{0,4}abcdefghijklmnopqrstuvwxyz.*)"
 )
 
 
 def random_tokens(data: bytes) -> Iterator[Span]:
     """Spans of bare tokens that look random. Linear in `data`."""
     for found in _RUN.finditer(data):
-        start, end = found.span()
-        for start, end in _parts(data, start, end):
+        for start, end in _parts(data, *found.span()):
             text = data[start:end]
             if looks_random(text) and not _HARMLESS.fullmatch(text) and not _is_id(data, start):
                 yield start, end
@@ -141,7 +140,4 @@ def _parts(data: bytes, start: int, end: int) -> Iterator[Span]:
 
 def _is_id(data: bytes, start: int) -> bool:
     before = data[max(0, start - 40) : start]
-    last = None
-    for last in _NAMED_ID.finditer(before):
-        pass
-    return last is not None and last.end() == len(before) and not _TELLING_ID.search(before)
+    return bool(_NAMED_ID.search(before)) and not _TELLING_ID.search(before)

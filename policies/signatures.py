@@ -31,7 +31,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
-_DATABASE_PORTS: Final = r"(?:5432|5433|6432|3306|33060|1433|1521|27017|26257|9042)"
+_DATABASE_PORTS: Final = r"(?:5432|5433|6432|3306|33060|1433|1521|27017|26257|9042|6379)"
 
 SIGNATURES: Final = (
     Signature(
@@ -44,6 +44,7 @@ SIGNATURES: Final = (
             r"pg_hba\.conf rejects connection for .{0,200}(?:no encryption|SSL off)",
             r"server (?:does not support SSL|requires? (?:SSL|encrypt))",
             r"SSL (?:connection )?is required",
+            r"\(2026, '(?:SSL|TLS) |SSL connection error|certificate verify failed.{0,80}(?:rds|postgres|mysql)",
             r"root certificate file .{0,200} does not exist",
         ),
         "The database accepts only TLS connections: give the client the CA bundle and switch TLS on.",
@@ -86,6 +87,8 @@ SIGNATURES: Final = (
             rf":{_DATABASE_PORTS}\b.{{0,80}}[Cc]onnection refused",
             rf"[Cc]onnection refused.{{0,80}}:{_DATABASE_PORTS}\b",
             r"(?:getaddrinfo|lookup)\b.{0,120}(?:rds\.amazonaws\.|postgres|mysql|mariadb|mongo|database|\bdb\b)",
+            rf"Errno 111\] Connect call failed \('[^']{{1,200}}', {_DATABASE_PORTS}",
+            rf"(?:[Ee]rror|Errno) 111 connecting to [^\s]{{1,200}}:{_DATABASE_PORTS}",
             r"Communications link failure",
             r"MongoServerSelectionError|ServerSelectionTimeoutError|MongoNetworkError",
             r"(?:PG::ConnectionBad|Mysql2::Error::ConnectionError|ActiveRecord::ConnectionNotEstablished)",
@@ -105,12 +108,15 @@ SIGNATURES: Final = (
             r"ActiveRecord::PendingMigrationError",
             r"InconsistentMigrationHistory",
             r"CircularDependencyError",
-            r"(?:Can't locate revision identified by|Multiple head revisions are present|Target database is not up to date)",
+            r"Can't locate revision identified by|Multiple head revisions are present",
+            r"Target database is not up to date",
             r"FlywayValidateException|Validate failed: Migrations have failed validation|Migration checksum mismatch",
             r"Found more than one migration with version",
             r"LiquibaseException|liquibase\.exception\.",
             r"\bP30(?:05|06|09|18)\b",
             r"Dirty database version \d+",
+            r"(?:relation|column) \"?[\w.]+\"? does not exist|UndefinedTable|UndefinedColumn",
+            r"no such (?:table|column): |Unknown column '|Table '[^']+' doesn't exist",
         ),
         "The migrations do not fit the database: hold if this diff has migrations that ran, else merge or apply them.",
         YES,
@@ -126,8 +132,12 @@ SIGNATURES: Final = (
             r"key not found: \"[A-Z][A-Z0-9_]{2,}\"",
             r"\b[A-Z][A-Z0-9_]{2,} not found\. Declare it as envvar or define a default value",
             r"(?i:(?:missing|required|undefined|unset)\b.{0,40}\benv(?:ironment)?\b.{0,20}\bvar)",
-            r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\b(?:is|are|was|were)? ?(?:not (?:set|defined|found|provided)|missing|required|undefined|unset|empty))",
+            r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\bnot (?:set|defined|found|provided))",
+            r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\b(?:missing|required)\b)",
+            r"(?i:env(?:ironment)? (?:variable|var)s?\b.{0,80}\b(?:undefined|unset|empty)\b)",
             r"\b[A-Z][A-Z0-9_]{3,}\b (?:is|was) (?:not set|missing|undefined|required|not defined)",
+            r"Missing `secret_key_base`",
+            r"\b[A-Z][A-Z0-9_]{3,} must be set\b",
             r"unbound variable|parameter not set|parameter null or not set",
             r"\bsh: (?:line )?\d+: [A-Z][A-Z0-9_]+: ",
             r"validation errors? for \w*(?:Settings|Config|Environment|Env)\b",
@@ -150,6 +160,9 @@ SIGNATURES: Final = (
             r"Bundler::GemNotFound|Could not find .{1,80} in (?:any of the sources|locally installed gems)",
             r"error while loading shared libraries",
             r"Class [\"'][\w\\]+[\"'] not found",
+            r"Failed opening required '[^']*vendor/",
+            r"sh: \d+: (?:exec: )?[\w./-]+: not found|: command not found",
+            r"exec: \"?[^\s\"]+\"?: (?:executable file not found|no such file or directory)",
             r"Failed to open stream: No such file or directory in .{0,120}autoload",
         ),
         "A dependency is missing from the image: add it to the requirements and rebuild.",
@@ -171,7 +184,7 @@ SIGNATURES: Final = (
     Signature(
         "out_of_memory",
         _any(
-            r"OutOfMemoryError",
+            r"java\.lang\.OutOfMemoryError|\bOutOfMemoryError: ",
             r"JavaScript heap out of memory",
             r"Container killed due to memory usage",
             r"OOMKilled",
@@ -279,7 +292,12 @@ SIGNATURES: Final = (
     ),
     Signature(
         "django_setting",
-        _any(r"ImproperlyConfigured\b", r"settings are not configured", r"SystemCheckError: "),
+        _any(
+            r"ImproperlyConfigured\b",
+            r"settings are not configured",
+            r"SystemCheckError: ",
+            r"You must set settings\.[A-Z_]+",
+        ),
         "A Django setting is missing or wrong in the image: set it before relanding.",
         YES,
     ),

@@ -1,5 +1,6 @@
 """Makes up secrets of every kind in the places where services print them, anew for every seed."""
 
+# ruff: noqa: E501 - lines of logs stay whole
 from __future__ import annotations
 
 import base64

@@ -6,6 +6,7 @@ One recording is `<class>/<variant>.log`, and `<class>/<variant>.cmd` says what 
 the temporary folder are replaced, nothing else is.
 """
 
+# ruff: noqa: E501 - lines of logs stay whole
 from __future__ import annotations
 
 import os
@@ -75,7 +76,9 @@ def django(extra: str = "", replace: tuple[str, str] | None = None, **files: str
     }
 
 
-def database(engine: str, port: int, password: str = "right", name: str = "app", host: str = "127.0.0.1") -> tuple[str, str]:
+def database(
+    engine: str, port: int, password: str = "right", name: str = "app", host: str = "127.0.0.1"
+) -> tuple[str, str]:
     return (
         'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}',
         f'DATABASES = {{"default": {{"ENGINE": "django.db.backends.{engine}", "NAME": "{name}", "USER": "app", '
@@ -83,6 +86,7 @@ def database(engine: str, port: int, password: str = "right", name: str = "app",
     )
 
 
+CONSOLE = 'LOGGING = {"version": 1, "handlers": {"console": {"class": "logging.StreamHandler"}}, "root": {"handlers": ["console"], "level": "INFO"}}\n'
 GUNICORN = "timeout 8 gunicorn --bind 127.0.0.1:8123 --workers 2 config.wsgi:application"
 FLASK_APP = "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef home():\n    return 'ok'\n"
 # A server that speaks just enough of MySQL's protocol to refuse a client without TLS, as RDS does.
@@ -105,16 +109,25 @@ GO_MOD = "module app\n\ngo 1.19\n"
 
 
 def go(body: str, imports: str) -> dict[str, str]:
-    return {"go.mod": GO_MOD, "main.go": f"package main\n\nimport ({imports})\n\nfunc main() {{\n{body}\n}}\n"}
+    return {
+        "go.mod": GO_MOD,
+        "main.go": f"package main\n\nimport ({imports})\n\nfunc main() {{\n{body}\n}}\n",
+    }
 
 
 def java(body: str, head: str = "", throws: str = "throws Exception") -> dict[str, str]:
-    return {"App.java": f"{head}\npublic class App {{\n  public static void main(String[] args) {throws} {{\n{body}\n  }}\n}}\n"}
+    return {
+        "App.java": f"{head}\npublic class App {{\n  public static void main(String[] args) {throws} {{\n{body}\n  }}\n}}\n"
+    }
 
 
 JAVA = "javac -d . App.java && java -cp . App"
 SPRING = ":".join(
-    [".", *(f"{JARS}/spring3-{part}.jar" for part in ("beans", "context", "core", "expression", "aop", "asm")), f"{JARS}/commons-logging.jar"]
+    [
+        ".",
+        *(f"{JARS}/spring3-{part}.jar" for part in ("beans", "context", "core", "expression", "aop", "asm")),
+        f"{JARS}/commons-logging.jar",
+    ]
 )
 SPRING_APP = """
     org.springframework.context.support.GenericXmlApplicationContext context = new org.springframework.context.support.GenericXmlApplicationContext("beans.xml");
@@ -267,9 +280,9 @@ ActiveRecord::Migration.check_pending!
     "disk_full/go": ("", go('  f, _ := os.OpenFile("/dev/full", os.O_WRONLY, 0)\n  if _, err := f.WriteString("x"); err != nil { log.Fatal(err) }', '"log"; "os"'), "go run ."),
     "disk_full/cp": ("", {}, "cp /bin/ls /dev/full"),
     # --- host_check
-    "host_check/django": ("", django(), "(sleep 3; for i in 1 2 3; do curl -s -o /dev/null -H 'Host: 10.0.3.17:8000' http://127.0.0.1:8123/health/; done) & " + GUNICORN + " --access-logfile -"),
+    "host_check/django": ("", django(extra=CONSOLE), "(sleep 3; for i in 1 2 3; do curl -s -o /dev/null -H 'Host: 10.0.3.17:8000' http://127.0.0.1:8123/health/; done) & " + GUNICORN + " --access-logfile -"),
     "host_check/django_debug": ("", django(replace=("DEBUG = False", "DEBUG = True")), "(sleep 3; curl -s -o /dev/null http://127.0.0.1:8123/) & timeout 6 python manage.py runserver --noreload 127.0.0.1:8123"),
-    "host_check/django_rfc": ("", django(), "(sleep 3; for i in 1 2; do curl -s -o /dev/null -H 'Host: target_group:8000' http://127.0.0.1:8123/health/; done) & " + GUNICORN),
+    "host_check/django_rfc": ("", django(extra=CONSOLE), "(sleep 3; for i in 1 2; do curl -s -o /dev/null -H 'Host: target_group:8000' http://127.0.0.1:8123/health/; done) & " + GUNICORN),
     # --- unknown
     "unknown/division": ("", {"app.py": "RATE = 100 / 0\n"}, "timeout 8 gunicorn --bind 127.0.0.1:8123 app:app"),
     "unknown/attribute": ("", django(extra="import uploads.client\n", uploads__client_py="import json\nCLIENT = json.no_such_thing()\n"), GUNICORN),
@@ -317,16 +330,36 @@ def _prepare(name: str, folder: Path) -> None:
     migrations = folder / "uploads" / "migrations"
     if name == "migration/node_not_found":
         (migrations / "0002_size").unlink()
-        (migrations / "0002_size.py").write_text(FIRST.format(dependencies='("uploads", "0001_added_elsewhere")', operations="").replace("    initial = True\n", ""))
+        (migrations / "0002_size.py").write_text(
+            FIRST.format(dependencies='("uploads", "0001_added_elsewhere")', operations="").replace(
+                "    initial = True\n", ""
+            )
+        )
     if name == "migration/conflicting":
         for one in ("0002_size", "0002_owner"):
-            (migrations / f"{one}.py").write_text(FIRST.format(dependencies='("uploads", "0001_initial")', operations="").replace("    initial = True\n", ""))
+            (migrations / f"{one}.py").write_text(
+                FIRST.format(dependencies='("uploads", "0001_initial")', operations="").replace(
+                    "    initial = True\n", ""
+                )
+            )
     if name == "migration/inconsistent":
-        subprocess.run(["python", "manage.py", "migrate"], cwd=folder, env=_environment(), capture_output=True, check=True)
-        (migrations / "0000_before.py").write_text(FIRST.format(dependencies="", operations="").replace("    initial = True\n", ""))
-        (migrations / "0001_initial.py").write_text(FIRST.format(dependencies='("uploads", "0000_before")', operations=CREATE))
+        subprocess.run(
+            ["python", "manage.py", "migrate"],
+            cwd=folder,
+            env=_environment(),
+            capture_output=True,
+            check=True,
+        )
+        (migrations / "0000_before.py").write_text(
+            FIRST.format(dependencies="", operations="").replace("    initial = True\n", "")
+        )
+        (migrations / "0001_initial.py").write_text(
+            FIRST.format(dependencies='("uploads", "0000_before")', operations=CREATE)
+        )
     if "alembic" in name:
-        run = lambda *words: subprocess.run(words, cwd=folder, env=_environment(), capture_output=True, check=True)  # noqa: E731
+        run = lambda *words: subprocess.run(
+            words, cwd=folder, env=_environment(), capture_output=True, check=True
+        )  # noqa: E731
         run("alembic", "init", "db")
         ini = folder / "alembic.ini"
         ini.write_text(re.sub(r"sqlalchemy.url = .*", "sqlalchemy.url = sqlite:///app.db", ini.read_text()))
@@ -373,14 +406,19 @@ def record(name: str) -> bool:
         text = out.decode("utf-8", "replace").replace(where, "/app")
     text = re.sub(r"/[\w./-]+/site-packages/", "/usr/local/lib/python3.11/site-packages/", text)
     text = re.sub(r"/[\w./-]*/\.pyenv/versions/[\w.]+/lib/", "/usr/local/lib/", text)
-    text = text.replace(PYTHON_HOME, "/usr/local/bin").replace(os.environ.get("RECORD_NODE_PATH") or "\0", "/app/node_modules")
+    text = text.replace(PYTHON_HOME, "/usr/local/bin").replace(
+        os.environ.get("RECORD_NODE_PATH") or "\0", "/app/node_modules"
+    )
     text = re.sub(r"/tmp/go-build\d+/[\w./-]*", "/app/server", text)
     target = HERE / f"{name}.log"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
     shown = re.sub(r"/tmp/w/", "/var/lib/", command)
     target.with_suffix(".cmd").write_text(shown + "\n")
-    print(f"{name}: {process.returncode}, {len(text)} bytes: {(text.strip().splitlines() or [''])[-1][:100]}", flush=True)
+    print(
+        f"{name}: {process.returncode}, {len(text)} bytes: {(text.strip().splitlines() or [''])[-1][:100]}",
+        flush=True,
+    )
     return True
 
 
