@@ -43,10 +43,10 @@ class GitServer:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
         self.requests.append((request.method, request.full_path))
-        response = (self.before(request) if self.before else None) or self._serve(request)
+        response = (self.before(request) if self.before else None) or self.serve(request)
         return response(environ, start_response)
 
-    def _serve(self, request: Request) -> Response:
+    def serve(self, request: Request) -> Response:
         if self.token is not None and not self._is_signed_in(request):
             return Response("sign in\n", 401, {"WWW-Authenticate": 'Basic realm="git"'})
         body = request.get_data()
