@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bot.comments import revert_pull_request
 from bot.failures import CannotReadRepository
-from bot.ports import EvidenceCapture, PullRequests, Repository
+from bot.ports import Deployments, EvidenceCapture, PullRequests, Repository
 from policies.facts import (
     Change,
     CommitFacts,
@@ -57,12 +57,14 @@ class Hands:
         *,
         repository: Repository,
         pull_requests: PullRequests,
+        deployments: Deployments,
         evidence: EvidenceCapture,
         memory: ActingMemory,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._repository = repository
         self._pull_requests = pull_requests
+        self._deployments = deployments
         self._evidence = evidence
         self._memory = memory
         self._now = now
@@ -78,6 +80,9 @@ class Hands:
     def _change(self, deploy: Deploy, plan: Plan) -> Change:
         head = self._repository.refresh(deploy.repository, plan.branch)
         good = self._memory.last_good(deploy.service, deploy.completed_at_s)
+        if good is None and deploy.source == "deployment_status":
+            # Not judged by us, but it was what ran before: a first deploy of several merges is all of them.
+            good = self._deployments.deployed_before(deploy.repository, deploy.environment, deploy.sha)
         culprits: tuple[Culprit, ...] = ()
         unknown = None
         if good == deploy.sha:
@@ -128,7 +133,7 @@ class Hands:
         now_s = self._now()
         deployed = None
         if deploy.source == "deployment_status":
-            deployed = self._pull_requests.deployed_sha(deploy.repository, deploy.environment)
+            deployed = self._deployments.deployed_sha(deploy.repository, deploy.environment)
         return Rails(
             read_at_s=now_s,
             switches=self._memory.switches(deploy.service, plan.branch, now_s),

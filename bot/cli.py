@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -11,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from bot import cli_config, cli_evidence, cli_incidents, cli_judge, cli_replay, cli_revert, cli_simulate
 from bot.failures import BadConfiguration, BadSettings, BotFailure
 from bot.logging_setup import configure_logging
 from bot.settings import Settings
@@ -80,13 +80,30 @@ def demo(context: typer.Context) -> None:
     )
 
 
-cli_revert.register(app)
-cli_judge.register(app)
-cli_evidence.register(app)
-cli_config.register(app)
-cli_incidents.register(app)
-cli_replay.register(app)
-cli_simulate.register(app)
+TOOL_MODULES = {
+    "revert": "bot.cli_revert",
+    "judge": "bot.cli_judge",
+    "diagnose": "bot.cli_evidence",
+    "redact": "bot.cli_evidence",
+    "validate": "bot.cli_config",
+    "schema": "bot.cli_config",
+    "explain": "bot.cli_config",
+    "incidents": "bot.cli_incidents",
+    "replay": "bot.cli_replay",
+    "simulate": "bot.cli_simulate",
+}
+"""Which module has which command. Each imports what it needs (git, AWS, patterns, the database), so a command
+that pipes a log does not wait for the others' libraries."""
+
+
+def _register_tools(arguments: list[str]) -> None:
+    """Import the asked command's module alone; all of them for help and for what we do not know."""
+    wanted = arguments[0] if arguments else ""
+    if wanted in {command.callback.__name__ for command in app.registered_commands if command.callback}:
+        return
+    found = TOOL_MODULES.get(wanted)
+    for module in dict.fromkeys([found] if found else TOOL_MODULES.values()):
+        importlib.import_module(module).register(app)
 
 
 def _start(role: str) -> Settings:
@@ -107,8 +124,10 @@ def _migrate(settings: Settings) -> None:
 
 def main(arguments: Annotated[list[str] | None, "None: those of the process"] = None) -> None:
     """Run the command line; failures of ours become one sentence and an exit code (2: bad input)."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
+        _register_tools(given)
+        app(given)
     except BotFailure as failure:
         typer.echo(f"rollback-bot: {failure.reason}", err=True)
         sys.exit(2 if isinstance(failure, BadSettings | BadConfiguration) else 1)

@@ -39,8 +39,8 @@ class HttpProbe(Protocol):
     """Asks the site as a user would."""
 
     async def probe(self, url: str) -> ProbeSample:
-        """GET `url` once. A refused, broken, slow or 5xx answer is a failed probe; an error of our own
-        (DNS, no route, an address we may not reach) raises CannotReadHealth."""
+        """Ask `url` for one poll (a few GETs). A refused, broken, slow or 5xx answer is a failed probe; an
+        error of our own (DNS, no route, an address we may not reach) raises CannotReadHealth."""
         ...
 
 
@@ -101,6 +101,18 @@ class Repository(Protocol):
         ...
 
 
+class Deployments(Protocol):
+    """What the forge knows of an environment's deployments. All methods block and raise CannotReachForge."""
+
+    def deployed_sha(self, repository: str, environment: str) -> str | None:
+        """The sha of the newest deployment that has begun, None where the forge knows none."""
+        ...
+
+    def deployed_before(self, repository: str, environment: str, sha: str) -> str | None:
+        """The sha of the newest successful deployment that is older than those of `sha`, None if unknown."""
+        ...
+
+
 class PullRequests(Protocol):
     """The forge's side of a commit. All methods block and raise CannotReachForge."""
 
@@ -115,10 +127,6 @@ class PullRequests(Protocol):
 
     def propose(self, repository: str, head: str, base: str, title: str, body: str) -> PullRequestFacts:
         """Open the pull request `head` → `base`, or return the open one there already is."""
-        ...
-
-    def deployed_sha(self, repository: str, environment: str) -> str | None:
-        """The sha of the newest deployment of `environment`, None where the forge knows none."""
         ...
 
     def about(self, repository: str) -> RepositoryAbout: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import dropwhile, islice
 from typing import TypeVar
 
 import structlog
@@ -35,6 +36,9 @@ _ROLE_BY_RIGHT = (
 _ROLES = frozenset({"none", "read", "triage", "write", "maintain", "admin"})
 
 log = structlog.get_logger(__name__)
+
+
+LOOK_BACK_DEPLOYMENTS = 30
 
 
 class GitHubPullRequests:
@@ -132,6 +136,21 @@ class GitHubPullRequests:
                 states = deployment.get_statuses()
                 newest = next(iter(states), None)
                 if newest is None or newest.state not in NOT_YET_BEGUN:
+                    return deployment.sha
+            return None
+
+        return self._ask(repository, f"list the deployments of {repository} to {environment}", read)
+
+    def deployed_before(self, repository: str, environment: str, sha: str) -> str | None:
+        """The newest deployment that succeeded before those of `sha`; None if the forge knows none."""
+
+        def read(repo: Repository) -> str | None:
+            found = islice(repo.get_deployments(environment=environment), LOOK_BACK_DEPLOYMENTS)
+            older = dropwhile(lambda deployment: deployment.sha != sha, found)
+            for deployment in older:
+                if deployment.sha == sha:
+                    continue
+                if any(status.state == "success" for status in deployment.get_statuses()):
                     return deployment.sha
             return None
 

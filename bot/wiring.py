@@ -106,5 +106,11 @@ def worker_parts(settings: Settings) -> Worker:
         siblings=Siblings(store),
         server_file=own_file,
     )
-    hands = Hands(repository=repository, pull_requests=pull_requests, evidence=evidence, memory=store)
+    hands = Hands(
+        repository=repository,
+        pull_requests=pull_requests,
+        deployments=pull_requests,
+        evidence=evidence,
+        memory=store,
+    )
     return Worker(store, eyes, hands, voice)

@@ -25,6 +25,7 @@ class Outside:
     line: list[CommitFacts] = field(default_factory=list)
     pulls: dict[str, int] = field(default_factory=dict)
     good: str | None = None
+    ran_before: str | None = None
     broken: bool = False
     failed: Incident | None = None
 
@@ -49,6 +50,9 @@ class Outside:
     def deployed_sha(self, repository: str, environment: str) -> str | None:
         return SHA
 
+    def deployed_before(self, repository: str, environment: str, sha: str) -> str | None:
+        return self.ran_before
+
     def last_good(self, service: str, before_s: float) -> str | None:
         return self.good
 
@@ -69,6 +73,7 @@ def hands(outside: Outside) -> Hands:
     return Hands(
         repository=outside,  # type: ignore[arg-type]
         pull_requests=outside,  # type: ignore[arg-type]
+        deployments=outside,
         evidence=outside,  # type: ignore[arg-type]
         memory=outside,
     )
@@ -105,6 +110,12 @@ async def test_everything_since_the_last_good_deploy_goes_back() -> None:
     line = [commit(n, CommitShape.MERGE) for n in (9, 8, 7, 6)]
     outside = Outside(line, {each.sha: 40 + n for n, each in enumerate(line)}, good=line[2].sha)
     assert await numbers(outside) == [40, 41]
+
+
+async def test_a_first_deploy_of_several_merges_is_all_since_what_ran_before() -> None:
+    line = [commit(n, CommitShape.MERGE) for n in (9, 8, 7, 6)]
+    outside = Outside(line, {each.sha: 40 + n for n, each in enumerate(line)}, ran_before=line[3].sha)
+    assert await numbers(outside) == [40, 41, 42]
 
 
 async def test_many_commits_of_one_pull_request_are_one_merge() -> None:
