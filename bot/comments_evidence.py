@@ -14,8 +14,8 @@ from bot.comments_text import (
     instant,
     prose,
     squares,
+    squares_before,
 )
-from policies.badness import is_open
 from policies.cleaning import cap, fenced, inline
 from policies.facts import (
     Diagnosis,
@@ -122,16 +122,16 @@ def _named(incident: Incident, sha: str) -> str:
 
 
 def _health(incident: Incident, plan: Plan) -> str:
+    limits = plan.health
     before = incident.baseline.samples if incident.baseline else ()
-    was_open = any(is_open(sample.probe) for sample in before)
-    after_name = "after the revert" if is_reverted(incident) else "since"
+    since = incident.recovery.samples if incident.recovery else ()
+    watched = incident.watched.samples if incident.watched else ()
     strips = (
-        ("before", before),
-        ("after the deploy", incident.watched.samples if incident.watched else ()),
-        (after_name, incident.recovery.samples if incident.recovery else ()),
+        ("before", squares_before(before, limits)),
+        ("after the deploy", squares(watched, limits, before)),
+        ("after the revert" if is_reverted(incident) else "since", squares(since, limits)),
     )
-    shown = ((name, squares(samples, plan.health, was_open=was_open)) for name, samples in strips)
-    return " · ".join(f"{name} {strip}" for name, strip in shown if strip)
+    return " · ".join(f"{name} {strip}" for name, strip in strips if strip)
 
 
 def _times(incident: Incident) -> str:

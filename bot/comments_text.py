@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
-from policies.badness import badness_before, probe_badness
+from policies.badness import badness_before
+from policies.budget import opening, step
 from policies.cleaning import inline, plain
 from policies.facts import HealthSample, Verdict
 from policies.limits import HealthLimits
@@ -116,20 +117,33 @@ def instant(at_s: float, *, dated: bool = False) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S")
 
 
-def squares(samples: Iterable[HealthSample], limits: HealthLimits, *, was_open: bool = False) -> str:
-    """One square a poll, the newest last and at most thirty: red where the poll used failure budget.
-
-    `was_open`: the site answered 2xx or 3xx before the deploy, so a 404 now is an outage."""
-    return "".join([_square(sample, limits, was_open) for sample in samples][-MOST_SQUARES:])
+def squares_before(samples: Iterable[HealthSample], limits: HealthLimits) -> str:
+    """One square a poll of the time before a deploy, the newest last, at most thirty."""
+    return _strip(_square(badness_before(sample, limits), limits.allowed_badness) for sample in samples)
 
 
-def _square(sample: HealthSample, limits: HealthLimits, was_open: bool) -> str:
-    badness = badness_before(sample, limits)
-    if sample.error is None and was_open:
-        badness = max(badness or 0.0, probe_badness(sample.probe, was_open=True) or 0.0)
+def squares(
+    samples: Iterable[HealthSample], limits: HealthLimits, baseline: tuple[HealthSample, ...] = ()
+) -> str:
+    """One square a poll, the newest last, at most thirty: red where it used failure budget, white where nothing
+    was seen. `baseline`: the polls from before, which tell what is usual."""
+    budget, seen = opening(baseline, limits), []
+    for sample in samples:
+        after = step(budget, sample, limits)
+        repeated = after is budget  # not later than the one before it
+        seen.append(_square(badness_before(sample, limits) if repeated else after.now, after.allowed))
+        budget = after
+    return _strip(seen)
+
+
+def _square(badness: float | None, allowed: float) -> str:
     if badness is None:
         return UNSEEN
-    return BAD if badness > limits.allowed_badness else GOOD
+    return BAD if badness > allowed else GOOD
+
+
+def _strip(seen: Iterable[str]) -> str:
+    return "".join(list(seen)[-MOST_SQUARES:])
 
 
 def compared(verdict: Verdict) -> str:

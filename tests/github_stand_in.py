@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +88,3 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(
             github, repository, app, key.decode(), pull, merged.sha, access, GitHubPullRequests(access)
         )
-
-
-def until(seconds: float) -> float:
-    """An instant that many seconds ahead."""
-    return time.time() + seconds

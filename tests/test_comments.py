@@ -20,8 +20,10 @@ from policies.facts import (
     Culprit,
     Incident,
     IncidentState,
+    ProbeSample,
     Reverted,
     RevertOutcome,
+    TrafficSample,
 )
 from policies.limits import LogLimits
 from policies.signatures import SIGNATURES
@@ -42,6 +44,8 @@ from tests.incidents import (
     PULL,
     RECOVERED,
     REVERTED,
+    WATCHED,
+    polls,
 )
 
 GOLDENS = Path(__file__).parent / "comments"
@@ -267,6 +271,32 @@ class TestSeveral:
 
     def test_the_pull_request_of_the_revert_names_them_once(self) -> None:
         assert revert_pull_request(self.incident(), PLAN)[0] == "Revert #42 and #41 to roll back develop"
+
+
+class TestTheHealthStrip:
+    def strip(self, incident: Incident) -> str:
+        text = incident_comment(incident, PLAN, PAGE, False, PULL)
+        return text.split("| **Health** | ")[1].split(" |")[0]
+
+    def test_white_squares_are_polls_that_could_not_look(self) -> None:
+        incident = replace(DETECTED, watched=replace(WATCHED, samples=polls("+?-?-")))
+        assert self.strip(incident) == "before 🟩🟩🟩🟩🟩🟩 · after the deploy 🟩⬜🟥⬜🟥"
+
+    def test_the_newest_thirty_are_shown(self) -> None:
+        incident = replace(
+            DETECTED, baseline=None, watched=replace(WATCHED, samples=polls("+" * 40 + "-" * 10))
+        )
+        assert self.strip(incident) == "after the deploy " + "🟩" * 20 + "🟥" * 10
+
+    def test_a_minute_of_errors_in_the_metrics_does_not_redden_a_site_that_answers(self) -> None:
+        late = tuple(replace(sample, traffic=TrafficSample(100.0, 0.9)) for sample in polls("+++", 80.0))
+        recovered = replace(RECOVERED, recovery=replace(RECOVERED.recovery, samples=late))
+        assert self.strip(recovered).endswith("after the revert 🟩🟩🟩")
+
+    def test_a_page_that_is_gone_is_red_where_it_was_there_before(self) -> None:
+        gone = tuple(replace(sample, probe=ProbeSample(3, 0, 404)) for sample in polls("++"))
+        incident = replace(DETECTED, watched=replace(WATCHED, samples=gone))
+        assert self.strip(incident).endswith("after the deploy 🟥🟥")
 
 
 class TestLittleIsKnown:
