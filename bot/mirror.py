@@ -8,7 +8,6 @@ pack that cannot be read) ends in the same way, it is cloned again beside the ol
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -20,15 +19,13 @@ from urllib.parse import urlsplit
 import structlog
 from tenacity import (
     Retrying,
-    retry_if_exception,
     retry_if_exception_type,
     stop_after_attempt,
-    stop_after_delay,
-    wait_fixed,
     wait_random_exponential,
 )
 
 from bot.failures import BotFailure, CannotReadRepository
+from bot.file_lock import file_lock
 from bot.git_door import CLONE_S, NETWORK_S, Credential, GitDoor, GitFailed
 from bot.git_names import branch_name, git_sentence, repository_name
 from bot.mirror_progress import SUFFIX as PROGRESS_SUFFIX
@@ -37,7 +34,6 @@ from bot.mirror_progress import ProgressFile
 log = structlog.get_logger(__name__)
 
 DEFAULT_MAX_BYTES = 20 * 1024**3
-_LOCK_WAIT_S = CLONE_S
 _FETCHING = "rollback-bot-fetching"
 _REFLOG_TAIL_BYTES = 64 * 1024
 _PACKS_BEFORE_TIDYING = 40
@@ -59,37 +55,6 @@ Credentials = Callable[[str], tuple[str, str] | None]
 
 class _Unreachable(GitFailed):
     """The server did not answer properly; asking again is safe."""
-
-
-def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, BlockingIOError)
-
-
-@contextlib.contextmanager
-def file_lock(path: Path, shared: bool = False, wait_s: float = _LOCK_WAIT_S) -> Iterator[int]:
-    """Hold an flock on `path` (made if missing), yielding its descriptor; it ends with the process that
-    holds it.
-
-    Raises CannotReadRepository when it is not free within `wait_s` seconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        attempts = Retrying(
-            retry=retry_if_exception(_is_busy),
-            wait=wait_fixed(0.01),
-            stop=stop_after_delay(wait_s),
-            reraise=True,
-        )
-        try:
-            attempts(fcntl.flock, descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as busy:
-            raise CannotReadRepository(
-                f"{path.stem} has been in use by another process for {wait_s:g} s. Look what it is doing."
-            ) from busy
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 class Mirror:
@@ -124,14 +89,25 @@ class Mirror:
     @contextlib.contextmanager
     def reading(self) -> Iterator[int]:
         """Hold the mirror where it is: nobody clones it again or throws it out meanwhile."""
-        with file_lock(self._lock, shared=True) as descriptor:
+        with self._locked(shared=True) as descriptor:
             os.utime(self._lock)  # when it was last used, for the size bound
             yield descriptor
+
+    @contextlib.contextmanager
+    def _locked(self, shared: bool = False) -> Iterator[int]:
+        try:
+            with file_lock(self._lock, shared, wait_s=CLONE_S) as descriptor:
+                yield descriptor
+        except BlockingIOError as busy:
+            raise CannotReadRepository(
+                f"The mirror of {self.repository} has been in use by another process for {CLONE_S:g} s. "
+                "Look what it is doing."
+            ) from busy
 
     def refresh(self, branch: str) -> str:
         """Fetch `branch`, cloning first where there is no usable mirror; the sha of its head."""
         branch_name(branch)
-        with file_lock(self._lock) as descriptor:
+        with self._locked() as descriptor:
             os.utime(self._lock)
             if not self.exists:
                 return self._clone(branch, descriptor, "it is not here yet")
@@ -155,7 +131,7 @@ class Mirror:
     def heal(self, branch: str, because: str) -> bool:
         """After a read that failed without an explanation: clone again if `git fsck` finds the mirror broken.
         Whether it did."""
-        with file_lock(self._lock) as descriptor:
+        with self._locked() as descriptor:
             if self.exists and self.is_sound(descriptor, thorough=True):
                 return False
             self._clone(branch, descriptor, because)
@@ -358,7 +334,7 @@ def keep_within(root: Path, max_bytes: int, keep: Path | None = None) -> tuple[P
             break
         if path == keep:
             continue
-        with contextlib.suppress(CannotReadRepository), file_lock(path.with_suffix(".lock"), wait_s=0):
+        with contextlib.suppress(BlockingIOError), file_lock(path.with_suffix(".lock"), wait_s=0):
             old = path.with_suffix(".old")
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)  # at once: half a mirror must never look like one

@@ -8,23 +8,24 @@ and no command of ours in it may reach a network. Nothing here changes the check
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.checkout_files import is_there, place
 from bot.failures import BotFailure, CannotRevert
+from bot.file_lock import file_lock
 from bot.git_door import Answer, GitDoor, GitFailed, Observer
 from bot.git_names import shown
 from bot.mirror import tips_in_reflog
 
 OWN_FOLDER = "rollback-bot"
 LOOKING = "index.look"
+_WAIT_S = 60.0
 _ANY_OWNER = (("safe.directory", "*"),)
 _UNDER_WAY = {
     "MERGE_HEAD": "a merge",
@@ -229,32 +230,23 @@ def open_checkout(path: Path, observe: Observer | None = None) -> Checkout:
 
 
 @contextlib.contextmanager
-def held(checkout: Checkout) -> Iterator[Checkout]:
-    """The checkout with our lock on it, for one run at a time; the lock leaves no file behind."""
-    descriptor = os.open(checkout.git_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def held(checkout: Checkout, wait_s: float = _WAIT_S) -> Iterator[Checkout]:
+    """The checkout with our lock on it, for one run at a time; the lock leaves no file behind. A git of a run
+    that was killed holds it until it ends, so a moment's wait is normal."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with file_lock(checkout.git_dir, wait_s=wait_s) as descriptor:
+            for leftover in (LOOKING, f"{LOOKING}.lock"):
+                (checkout.own_folder / leftover).unlink(missing_ok=True)
+            try:
+                yield replace(checkout, keep_open=(descriptor,))
+            finally:
+                (checkout.own_folder / LOOKING).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    checkout.own_folder.rmdir()
     except BlockingIOError as busy:
-        os.close(descriptor)
         raise CannotRevert(
-            "Another `rollback-bot revert` is running in this checkout. Wait for it."
+            "Another `rollback-bot revert` is running in this checkout. Wait for it, then try again."
         ) from busy
-    for leftover in (LOOKING, f"{LOOKING}.lock"):
-        (checkout.own_folder / leftover).unlink(missing_ok=True)
-    try:
-        yield Checkout(
-            checkout.door,
-            checkout.git_dir,
-            checkout.common_dir,
-            checkout.work_tree,
-            checkout.config,
-            (descriptor,),
-        )
-    finally:
-        (checkout.own_folder / LOOKING).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            checkout.own_folder.rmdir()
-        os.close(descriptor)
 
 
 def overrides(config: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

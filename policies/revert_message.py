@@ -109,7 +109,7 @@ def revert_message(
     if mainline:
         paragraphs[-1] += f"\nIt was a merge; this brings back the tree of its parent {mainline}."
     if trailers.reason:
-        paragraphs.append(f"Reason: {harmless(trailers.reason)}")
+        paragraphs.append(f"Rolled back because: {harmless(trailers.reason)}")
     lines = [
         f"{DEPLOY_TRAILER}: {one_line(trailers.deploy_id)}",
         f"{INCIDENT_TRAILER}: {one_line(trailers.incident_id)}",

@@ -135,7 +135,7 @@ def test_an_inherited_lock_outlives_its_process_until_git_ends(repo: Path, tmp_p
     """The bot is killed while its git still runs: nobody else gets the lock before that git is done."""
     lock = tmp_path / "lock"
     code = (
-        "from pathlib import Path; from bot.git_door import GitDoor; from bot.mirror import file_lock\n"
+        "from pathlib import Path; from bot.git_door import GitDoor; from bot.file_lock import file_lock\n"
         f"with file_lock(Path({str(lock)!r})) as held:\n"
         "    GitDoor().run('-c', 'alias.w=!sleep 3', 'w', keep_open=(held,), "
         f"git_dir=Path({str(repo / '.git')!r}))\n"
@@ -146,7 +146,7 @@ def test_an_inherited_lock_outlives_its_process_until_git_ends(repo: Path, tmp_p
         time.sleep(0.05)
     os.kill(bot.pid, signal.SIGKILL)
     bot.wait()
-    from bot.mirror import file_lock
+    from bot.file_lock import file_lock
 
     killed = time.monotonic()
     with file_lock(lock, wait_s=20):

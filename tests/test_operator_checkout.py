@@ -370,8 +370,13 @@ def test_two_runs_at_once_do_not_meet(person: Person):
     from bot.failures import CannotRevert
     from bot.operator_checkout import held, open_checkout
 
-    with held(open_checkout(person.path)), pytest.raises(CannotRevert, match="Another `rollback-bot revert`"):
-        person.revert()
+    opened = open_checkout(person.path)
+    with (
+        held(opened),
+        pytest.raises(CannotRevert, match="Another `rollback-bot revert`"),
+        held(opened, wait_s=0),
+    ):
+        pass
 
 
 def test_a_foxtrot_is_told_by_where_the_remote_stands(person: Person):
