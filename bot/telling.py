@@ -155,8 +155,10 @@ class Voice:
     def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
         """When a deploy that contains the incident's revert completed. May be repeated; a mirror that cannot
         be read now is asked again at the next poll."""
-        opened_s = incident.decided_at_s or incident.opened_at_s
-        heard = self._book.deploys_heard(incident.deploy.service, since_s=opened_s, completed=True)
+        # Compared with the bad deploy's time, which is told by the same clock: GitHub's counts whole seconds,
+        # so a deploy right after the decision would seem to come before it.
+        since_s = incident.deploy.completed_at_s
+        heard = self._book.deploys_heard(incident.deploy.service, since_s=since_s, completed=True)
         for deploy in (one.deploy for one in heard):
             try:
                 if self._brings_revert(deploy, incident, plan):
