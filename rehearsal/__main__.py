@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +27,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
-def missing_packages() -> list[str]:
-    """What the embedded world needs and this Python has not."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def what_is_missing() -> str | None:
+    """One sentence about what the embedded world needs and this machine has not."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return (
+            f"The embedded world needs packages that are not installed ({', '.join(missing)}): "
+            "run `make setup`, or install this project with its extra `demo`."
+        )
+    git = shutil.which("git")
+    if git is None:
+        return "The embedded world needs git, and there is none on the PATH: install git and try again."
+    told = subprocess.run([git, "--exec-path"], capture_output=True, text=True, check=False)
+    if not (Path(told.stdout.strip()) / "git-http-backend").exists():
+        return (
+            "This git comes without `git http-backend`, which serves repositories over HTTP: install the package "
+            "that has it (on Alpine: git-daemon) and try again."
+        )
+    return None
 
 
 class _Ended(BaseException):
@@ -71,13 +89,11 @@ def play(
     comments that everything is as it should be. [bold]--keep[/] leaves it running: the addresses of the
     dashboard and of the pull request are printed at the end.
     """
-    missing = missing_packages()
-    if missing:
-        typer.echo(
-            f"The embedded world needs packages that are not installed ({', '.join(missing)}): "
-            "run `make setup`, or install this project with its extra `demo`.",
-            err=True,
-        )
+    if missing := what_is_missing():
+        typer.echo(missing, err=True)
+        if as_json:
+            untrue = [{"sentence": missing, "seen": ""}]
+            typer.echo(json.dumps({"scenario": scenario, "outcome": "failed", "ok": False, "untrue": untrue}))
         raise typer.Exit(1)
     from rehearsal.scenarios import SCENARIOS
 
@@ -101,11 +117,11 @@ def play(
 
 def tell(name: str, *, as_json: bool, keep: bool, timeout_s: float, with_bot: bool) -> int:
     """Tell one story from the first process to the last; the exit code."""
-    from rehearsal.bot_processes import BotFailed
     from rehearsal.narrator import Narrator
     from rehearsal.scenarios import SCENARIOS
     from rehearsal.story import Ending, Story, StoryStuck
-    from rehearsal.world import World, WorldFailed
+    from rehearsal.surroundings import RehearsalFailed
+    from rehearsal.world import World
 
     scenario = SCENARIOS[name]
     narrator = Narrator(Console(stderr=as_json))
@@ -129,9 +145,14 @@ def tell(name: str, *, as_json: bool, keep: bool, timeout_s: float, with_bot: bo
             _print_json(ending)
         if keep:
             _stay(narrator)
-    except (BotFailed, WorldFailed) as failed:
-        narrator.say(str(failed), "bad")
-        ending.untrue.append({"sentence": str(failed), "seen": ""})
+    except Exception as failed:  # whatever it was, the one who asked gets an answer in the form agreed on
+        known = isinstance(failed, RehearsalFailed)
+        sentence = str(failed) if known else f"The rehearsal itself failed: {failed!r}"
+        narrator.say(sentence, "bad")
+        if not known:
+            narrator.console.print_exception()
+        ending.outcome = "failed"
+        ending.untrue.append({"sentence": sentence, "seen": ""})
         if as_json:
             _print_json(ending)
     finally:

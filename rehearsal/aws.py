@@ -18,13 +18,14 @@ from typing import IO, Any
 from rehearsal.health_checks import TargetGroup
 from rehearsal.janitor import Janitor
 from rehearsal.serving import LOOPBACK, free_port
+from rehearsal.surroundings import RehearsalFailed, bare_environment
 
 START_WITHIN_S = 60.0
 METRICS_PERIOD_S = 1.0
 CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
-class CannotStartAws(Exception):
+class CannotStartAws(RehearsalFailed):
     """The process that plays AWS ended or stayed silent."""
 
 
@@ -94,6 +95,7 @@ class Aws:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
+            env=bare_environment({"AWS_EC2_METADATA_DISABLED": "true"}),
             text=True,
             start_new_session=True,
         )
@@ -108,8 +110,8 @@ class Aws:
     def wait(self, timeout_s: float = START_WITHIN_S) -> None:
         """Block until AWS answers; CannotStartAws when it does not."""
         if not self._ready.wait(timeout_s) or not self.arns:
-            where = f"; its log is {self._log}" if self._log else ""
-            raise CannotStartAws(f"The process that plays AWS did not start within {timeout_s:.0f} s{where}.")
+            end = self._log.read_text(errors="replace")[-1500:] if self._log else ""
+            raise CannotStartAws(f"The process that plays AWS did not start. The end of its log:\n{end}")
 
     def stop(self) -> None:
         if self._process is None:

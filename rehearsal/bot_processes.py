@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 from rehearsal.janitor import Janitor, end_group, reap_group
+from rehearsal.surroundings import RehearsalFailed
 
 PROCFILE = Path(__file__).resolve().parent.parent / "Procfile"
 RELEASE_WITHIN_S = 120.0
 
 
-class BotFailed(Exception):
+class BotFailed(RehearsalFailed):
     """A process of the bot ended when it should not have; the message carries the end of its log."""
 
 

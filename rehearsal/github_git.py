@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rehearsal.surroundings import bare_environment
+
 ZERO = "0" * 40
 FULL_SHA = re.compile(r"[0-9a-f]{40}")
 GIT_ENVIRONMENT = {
@@ -37,8 +39,7 @@ class MergeConflict(Exception):
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of every git process of the world: none of the person's own configuration."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return kept | GIT_ENVIRONMENT | dict(extra or {})
+    return bare_environment({**GIT_ENVIRONMENT, **(extra or {})})
 
 
 def run_git(

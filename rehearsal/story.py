@@ -12,6 +12,7 @@ from rehearsal.claims import Claims
 from rehearsal.github_pulls import Merged
 from rehearsal.narrator import Narrator
 from rehearsal.runner import Deployed
+from rehearsal.surroundings import RehearsalFailed
 from rehearsal.world import BRANCH, World
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ POLL_S = 0.1
 ENDED = ("recovered", "failed", "closed")
 
 
-class StoryStuck(Exception):
+class StoryStuck(RehearsalFailed):
     """Something that the story waits for did not happen in time; the message says what."""
 
 

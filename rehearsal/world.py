@@ -22,7 +22,6 @@ Parts alone, each a context manager of its own: `GitHub(folder)` (rehearsal.gith
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -43,6 +42,7 @@ from rehearsal.planted_secrets import PlantedSecrets
 from rehearsal.runner import BUILD_S, Plan, Runner
 from rehearsal.serving import LOOPBACK, fetch, free_port, wait_until
 from rehearsal.stagelog_history import open_broken_pull, open_harmless_pull, write_history
+from rehearsal.surroundings import RehearsalFailed, bare_environment
 
 OWNER, NAME, BRANCH, ENVIRONMENT = "acme", "stagelog", "develop", "develop"
 CONTAINER, TARGET_GROUP, BOT_SLUG = "stagelog-api", "stagelog-dev", "rollback-bot"
@@ -56,7 +56,7 @@ PEOPLE = {
 READY_WITHIN_S = 60.0
 
 
-class WorldFailed(Exception):
+class WorldFailed(RehearsalFailed):
     """A part of the world did not come up; the message says which and where its log is."""
 
 
@@ -235,9 +235,7 @@ class World:
 
     def bot_environment(self) -> dict[str, str]:
         """The environment of the bot's processes; nothing of this terminal but PATH, HOME and the locale."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        return {
-            **kept,
+        own = {
             "PYTHONUNBUFFERED": "1",
             "DATA_DIR": str(self.folder / "bot" / "data"),
             "PORT": str(self.bot_port),
@@ -256,6 +254,7 @@ class World:
             "AWS_EC2_METADATA_DISABLED": "true",
             "PROBE_ALLOW": "127.0.0.0/8",
         }
+        return bare_environment(own)
 
     def container_environment(self) -> dict[str, str]:
         return {**self.secrets.environment, "SQLITE_PATH": str(self.volume / "stagelog.sqlite3")}

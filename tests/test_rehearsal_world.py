@@ -194,10 +194,11 @@ def test_nothing_outlives_the_world(tmp_path: Path, number: signal.Signals) -> N
 # The command
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, **surroundings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "rehearsal", *arguments],
         cwd=ROOT,
+        env={**os.environ, **surroundings},
         capture_output=True,
         text=True,
         timeout=120,
@@ -217,6 +218,14 @@ def test_an_unknown_story_is_bad_usage_and_names_the_known() -> None:
     assert told.returncode == 2 and "incident" in told.stderr and "Traceback" not in told.stderr
 
 
+def test_a_world_that_cannot_start_says_why_in_a_sentence_and_in_json(tmp_path: Path) -> None:
+    """Without git on the PATH nothing works: the answer still has the agreed form."""
+    told = command("--json", "--no-bot", PATH=str(tmp_path))
+    ending = json.loads(told.stdout)
+    assert told.returncode == 1 and ending["ok"] is False and ending["outcome"] == "failed"
+    assert "git" in ending["untrue"][0]["sentence"]
+
+
 def test_help_teaches() -> None:
     told = command("--help")
     assert told.returncode == 0
@@ -224,9 +233,17 @@ def test_help_teaches() -> None:
         assert word in told.stdout
 
 
-def test_json_is_the_last_thing_on_standard_output() -> None:
+def test_json_is_the_last_thing_on_standard_output_whatever_the_terminal_is_set_to() -> None:
     began = time.monotonic()
-    told = command("--no-bot", "--json")
+    told = command(
+        "--no-bot",
+        "--json",
+        HTTP_PROXY="http://127.0.0.1:9",
+        http_proxy="http://127.0.0.1:9",
+        GIT_DIR="/nonexistent",
+        AWS_PROFILE="nobody",
+        AWS_ENDPOINT_URL="http://nowhere.invalid",
+    )
     ending = json.loads(told.stdout)
     assert told.returncode == 0 and ending["ok"] is True and ending["outcome"] == "broken"
     assert ending["pull_request"].endswith("/acme/stagelog/pull/42")
