@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from policies.asked import PullHead
 from policies.facts import (
     Baseline,
     Change,
@@ -131,6 +132,10 @@ class PullRequests(Protocol):
 
     def about(self, repository: str) -> RepositoryAbout: ...
 
+    def read_before(self, repository: str, sha: str, path: str) -> bytes | None:
+        """The file as it stood in the first parent of `sha`, without a clone; None if there is none."""
+        ...
+
 
 # --- what the guard sees --------------------------------------------------------------------------
 
@@ -208,5 +213,29 @@ class Telling(Protocol):
         ...
 
 
-class World(Watching, Acting, Telling, Protocol):
+class Hearing(Protocol):
+    """Ears."""
+
+    async def order_now(self) -> PersonOrder | None:
+        """What a person ordered meanwhile, oldest first; None at once where there is nothing more."""
+        ...
+
+
+class Freezing(Protocol):
+    """The branch of a rollback that failed is kept from getting worse."""
+
+    async def freeze(self, incident: Incident, plan: Plan) -> None:
+        """Freeze `plan.branch` until a person lifts it; a failure is logged, not raised."""
+        ...
+
+    async def mark_head(self, head: PullHead) -> None:
+        """Put the failing check on a new commit of a pull request, if its branch is still frozen."""
+        ...
+
+
+class World(Watching, Acting, Telling, Hearing, Protocol):
     """All a guard can reach; the engine's checkpointed steps in production, a fake in tests."""
+
+    async def freeze(self, incident: Incident, plan: Plan) -> None:
+        """See `Freezing.freeze`."""
+        ...

@@ -8,7 +8,7 @@ from itertools import dropwhile, islice
 from typing import TypeVar
 
 import structlog
-from github import GithubException
+from github import GithubException, UnknownObjectException
 from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest
 from github.Repository import Repository
@@ -163,6 +163,21 @@ class GitHubPullRequests:
             return RepositoryAbout(repo.default_branch, bool(repo.private))
 
         return self._ask(repository, f"describe {repository}", read)
+
+    def read_before(self, repository: str, sha: str, path: str) -> bytes | None:
+        """The file as it stood in the first parent of `sha`; None without parent or file."""
+
+        def read(repo: Repository) -> bytes | None:
+            try:
+                parents = repo.get_commit(sha).parents
+                found = repo.get_contents(path, ref=parents[0].sha) if parents else None
+            except UnknownObjectException:
+                return None
+            if found is None or isinstance(found, list) or found.type != "file":
+                return None
+            return found.decoded_content
+
+        return self._ask(repository, f"read {path} of {repository} before {sha[:12]}", read)
 
     def role(self, repository: str, login: str) -> str:
         """`login`'s role: none, read, triage, write, maintain or admin; a custom role is its rights."""

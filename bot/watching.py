@@ -41,7 +41,7 @@ from policies.facts import (
 )
 from policies.health import is_recovered
 from policies.judgement import Watch
-from policies.limits import Plan
+from policies.limits import Mode, Plan
 
 log = structlog.get_logger()
 
@@ -130,6 +130,9 @@ class Eyes:
 
     def _read_plan(self, deploy: Deploy) -> Plan:
         about = self._pull_requests.about(deploy.repository)
+        if not deploy.environment and not self._is_trigger(deploy):
+            why = f"No environment in {CONFIG_PATH} has the trigger {{workflow_run: {deploy.workflow}}}."
+            return Plan(Mode.OBSERVE, about.default_branch, ignored=why)
         branch = deploy.branch or about.default_branch
         try:
             commit = self._commit(deploy, branch)
@@ -162,6 +165,16 @@ class Eyes:
             why = f"{deploy.sha[:12]} is not on {plan.branch}: a preview, or the branch was rewritten."
             plan = replace(plan, ignored=why)
         return plan
+
+    def _is_trigger(self, deploy: Deploy) -> bool:
+        """Whether this workflow deploys anything we guard: every run of every workflow is told to us, and most
+        are of repositories that nobody should have to clone for that."""
+        data = self._pull_requests.read_before(deploy.repository, deploy.sha, CONFIG_PATH)
+        try:
+            own = read_config(data, RepositoryFile, CONFIG_PATH) if data is not None else None
+        except BadConfiguration:
+            return False
+        return environment_of(self._server_file, own, deploy) is not None
 
     def _commit(self, deploy: Deploy, branch: str) -> CommitFacts:
         self._repository.refresh(deploy.repository, branch)

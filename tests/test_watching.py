@@ -60,6 +60,8 @@ class Outside:
     captures: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
     commit_facts: CommitFacts = MERGE
+    asked: list[str] = field(default_factory=list)
+    refreshed: int = 0
 
     async def probe(self, url: str) -> ProbeSample:
         self.looks += 1
@@ -94,7 +96,12 @@ class Outside:
     def about(self, repository: str) -> RepositoryAbout:
         return RepositoryAbout("main", True)
 
+    def read_before(self, repository: str, sha: str, path: str) -> bytes | None:
+        self.asked.append(sha)
+        return self.files.get(MERGE.parents[0])
+
     def refresh(self, repository: str, branch: str) -> str:
+        self.refreshed += 1
         return self.commit_facts.sha
 
     def commit(self, repository: str, branch: str, sha: str) -> CommitFacts:
@@ -278,3 +285,21 @@ async def test_an_invalid_file_means_observe_only_and_says_so(eyes: Eyes, outsid
     outside.files = {MERGE.parents[0]: b"mod: auto"}
     plan = await eyes.plan(DEPLOY)
     assert plan.mode.value == "observe" and "did you mean `mode`?" in plan.notices[0]
+
+
+RUN = replace(DEPLOY, environment="", source="workflow_run", workflow="Deploy", url=None)
+BY_WORKFLOW = (
+    b"environments: {develop: {branch: develop, url: 'https://x.example/', trigger: {workflow_run: Deploy}}}"
+)
+
+
+async def test_a_workflow_that_deploys_nothing_we_guard_costs_no_clone(eyes: Eyes, outside: Outside) -> None:
+    outside.files = {MERGE.parents[0]: BY_WORKFLOW}
+    plan = await eyes.plan(replace(RUN, workflow="Lint"))
+    assert "No environment" in (plan.ignored or "") and outside.refreshed == 0
+
+
+async def test_a_workflow_that_deploys_is_guarded_in_its_environment(eyes: Eyes, outside: Outside) -> None:
+    outside.files = {MERGE.parents[0]: BY_WORKFLOW}
+    plan = await eyes.plan(RUN)
+    assert plan.ignored is None and plan.environment == "develop" and outside.asked == [DEPLOY.sha]
