@@ -45,9 +45,9 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         engine = Engine(settings.database, executor_id, guards_at_once=settings.worker_guards)
         stopping = _stop_on_signal()
         parts.store.beat(executor_id, host=socket.gethostname())
-        if settings.on_sqlite:
-            # We hold the only worker's lock, so whoever else is on record is dead.
-            _take_over(parts.store, client, executor_id, dead_after_s=EVERYONE_S)
+        # On SQLite we hold the only worker's lock, so whoever else is on record is dead.
+        dead_after_s = EVERYONE_S if settings.on_sqlite else settings.worker_dead_after_s
+        _take_over(parts.store, client, executor_id, dead_after_s)
         engine.start()
         background = Background(parts.eyes, parts.store, parts.store)
         background.start()
