@@ -1,15 +1,17 @@
 """The process that plays AWS: moto's wire protocol on loopback, with real health, commands and metrics.
 
 Started by `rehearsal.aws`; reads its specification as JSON from standard input, writes one JSON line when it
-answers, and ends with SIGTERM.
+answers, and ends with SIGTERM or with its owner.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -25,11 +27,19 @@ def _end(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _end_with_the_owner() -> None:
+    """Wait for the end of standard input, which comes when whoever started us is gone, however it went."""
+    sys.stdin.read()
+    stop_running_commands()
+    os._exit(0)
+
+
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_owner, daemon=True).start()
     prober = Prober(spec["control_url"])
     patch_target_health(prober)
     patch_commands(Agent(spec["instances"], spec["environment"]))

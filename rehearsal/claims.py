@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rehearsal.planted_secrets import leaked
-from rehearsal.world import BRANCH, World
+from rehearsal.world import BOT_SLUG, BRANCH, World
 
 DJANGO_LINE = (
     "You're using the staticfiles app without having set the STATIC_ROOT setting to a filesystem path."
@@ -128,6 +128,20 @@ class Claims:
         ):
             found = leaked(secrets | own, text)
             self.that(f"None of the {len(secrets)} planted secrets stands in {where}.", not found, found)
+
+    # About the bot's attention
+
+    def bot_was_awake(self, since_s: float) -> None:
+        """The bot took every event, and looked at the site after a moment: silence alone proves nothing."""
+        deliveries = self.world.github.webhooks.deliveries
+        refused = [f"{one.event}: {one.status_code}" for one in deliveries if one.status_code // 100 != 2]
+        self.that("The bot took every webhook it was sent.", bool(deliveries) and not refused, refused)
+        looks = [
+            one
+            for one in self.world.load_balancer.served
+            if one.at_s >= since_s and BOT_SLUG in one.agent.lower()
+        ]
+        self.that("The bot looked at the site after the deploy.", len(looks) >= 3, f"{len(looks)} probes")
 
     def site_answers(self, status: int) -> None:
         seen = self.world.site_status()

@@ -62,6 +62,7 @@ class Served:
     duration_s: float
     method: str
     path: str
+    agent: str
 
 
 class LoadBalancer:
@@ -120,6 +121,7 @@ class LoadBalancer:
                 time.monotonic() - began,
                 request.method,
                 request.path,
+                request.headers.get("User-Agent", ""),
             )
         )
         return answer(environ, start_response)

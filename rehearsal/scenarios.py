@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rehearsal.claims import DJANGO_LINE
+from rehearsal.github_pulls import Merged
 from rehearsal.github_rest import ApiError
 from rehearsal.github_state import PullRequest, User
+from rehearsal.runner import Deployed
 from rehearsal.stagelog_history import BROKEN_PULL, HARMLESS_PULL
 from rehearsal.story import Story
 from rehearsal.world import BRANCH, CONTAINER
@@ -35,7 +37,7 @@ def _container_state(story: Story) -> dict[str, Any]:
     return dict(found["State"]) if found else {}
 
 
-def _break_develop(story: Story) -> tuple[Any, Any]:
+def _break_develop(story: Story) -> tuple[Merged, Deployed]:
     """Merge #42 and watch the site go down; (merge, deploy)."""
     world, narrator = story.world, story.narrator
     with narrator.stage("merge to deployed"):
@@ -58,7 +60,7 @@ def _wait_for_comment(story: Story, number: int, limit_s: float = 60) -> None:
     story.narrator.say(f"The bot comments on #{number}", detail=world.pull_page(number))
 
 
-def _recovered_by_push(story: Story, merged: Any, deploy: Any) -> None:
+def _recovered_by_push(story: Story, merged: Merged, deploy: Deployed) -> None:
     """From the outage to the end: the bot's push, the deploy of the revert, 200, the comment that says so."""
     narrator = story.narrator
     with narrator.stage("deploy to bot's push"):
@@ -72,7 +74,7 @@ def _recovered_by_push(story: Story, merged: Any, deploy: Any) -> None:
     _wait_until_told(story, merged.sha, BROKEN_PULL)
     story.measure(merged.sha, deploy, push.at_s, recovered_s)
     story.ending.revert_sha = story.claims.one_revert(merged.sha, story.tree_of(merged.before))
-    _claims_of_recovery(story)
+    _claims_of_recovery(story, deploy)
 
 
 def _wait_until_healthy(story: Story, since_s: float) -> float | None:
@@ -96,8 +98,9 @@ def _wait_until_told(story: Story, sha: str, number: int) -> None:
     time.sleep(SETTLE_S)
 
 
-def _claims_of_recovery(story: Story) -> None:
+def _claims_of_recovery(story: Story, deploy: Deployed) -> None:
     claims, ending = story.claims, story.ending
+    claims.bot_was_awake(deploy.completed_s or 0)
     ending.comment = claims.one_comment(BROKEN_PULL)
     claims.comment_says(ending.comment, DJANGO_LINE, why="The comment contains Django's own line.")
     claims.comment_says(ending.comment, "recovered", why="The comment says that the service recovered.")
@@ -128,6 +131,8 @@ def healthy(story: Story) -> None:
         narrator.say("The bot watches, and should do nothing", "wait", detail=f"{HEALTHY_WATCH_S} s")
         done_s = (deploy.completed_s or time.time()) + HEALTHY_WATCH_S + 3
         story.wait_for("the watch ends", lambda: time.time() > done_s, HEALTHY_WATCH_S + 10)
+    if world.bot is not None:
+        story.claims.bot_was_awake(deploy.completed_s or 0)
     story.claims.nothing_pushed(merged.sha)
     story.claims.no_comment(HARMLESS_PULL)
     story.claims.no_comment(BROKEN_PULL)
@@ -148,7 +153,7 @@ def bad_before(story: Story) -> None:
         story.wait_for("a while goes by", lambda: time.time() > since_s + BAD_FOR_S, BAD_FOR_S + 5)
     with narrator.stage("merge to deployed"):
         merged = story.merge(HARMLESS_PULL, by="lee")
-        story.deploy_of(merged.sha)
+        deploy = story.deploy_of(merged.sha)
     if world.bot is None:
         story.ending.outcome = "broken"
         return
@@ -162,6 +167,7 @@ def bad_before(story: Story) -> None:
     with narrator.stage("held"):
         narrator.say("The bot holds", "good")
         time.sleep(5)
+    story.claims.bot_was_awake(deploy.completed_s or 0)
     story.claims.nothing_pushed(merged.sha)
     story.ending.comment = story.claims.one_comment(HARMLESS_PULL)
     story.claims.comment_says(
@@ -199,7 +205,7 @@ def protected_branch(story: Story) -> None:
     _wait_until_told(story, merged.sha, BROKEN_PULL)
     story.measure(merged.sha, deploy, opened_s, recovered_s)
     story.ending.revert_sha = story.claims.revert_by_pull_request(merged.sha, story.tree_of(merged.before))
-    _claims_of_recovery(story)
+    _claims_of_recovery(story, deploy)
 
 
 def bot_crash(story: Story) -> None:

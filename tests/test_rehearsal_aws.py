@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -263,6 +265,35 @@ def test_metrics_are_what_the_load_balancer_counted(cloud: Cloud) -> None:
     assert points("HTTPCode_Target_5XX_Count", "Sum", of_balancer) == [], "absent when there was none"
     hosts = (("TargetGroup", group), of_balancer)
     assert wait_until(lambda: max(points("UnHealthyHostCount", "Maximum", *hosts) or [0]) == 1, 10)
+
+
+def test_aws_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    program = """
+import sys, time
+from rehearsal.aws import Aws
+from rehearsal.load_balancer import LoadBalancer, TargetGroup
+balancer = LoadBalancer("stagelog", [TargetGroup("stagelog-dev")]).start()
+aws = Aws("eu-central-1", balancer.control_url, [(balancer.groups[0], 80)], {}, {"PATH": "/usr/bin:/bin"})
+aws.start()
+aws.wait()
+print(aws._process.pid, flush=True)
+time.sleep(300)
+"""
+    root = Path(__file__).resolve().parent.parent
+    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    assert wait_until(gone, 10)
 
 
 def test_it_says_who_is_asking_and_listens_on_loopback_only(cloud: Cloud) -> None:
