@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import sqlalchemy as sa
 
 from bot.store_database import Database
@@ -28,6 +31,24 @@ class ExecutorMemory(Database):
         """This process ended in order, or its work was handed on. May be repeated. Raises CannotStore."""
         with self.transaction() as connection:
             connection.execute(sa.delete(executors).where(executors.c.id == executor_id))
+
+    @contextmanager
+    def claim_silent(self, executor_id: str, dead_after_s: float) -> Iterator[bool]:
+        """Whether it is ours to hand on what that process left; after the block it is forgotten.
+
+        False where another worker is at it, or the process has spoken again: work that was handed on and is
+        running by then must not be handed on a second time. May be repeated. Raises CannotStore."""
+        if self.on_sqlite:  # one worker, and one writer: the block itself writes
+            yield True
+            self.forget_executor(executor_id)
+            return
+        silent = executors.c.beat_at_s < self.now_s() - dead_after_s
+        row = sa.select(executors.c.id).where(executors.c.id == executor_id, silent)
+        with self.transaction() as connection:
+            is_ours = connection.execute(row.with_for_update(skip_locked=True)).first() is not None
+            yield is_ours
+            if is_ours:
+                connection.execute(sa.delete(executors).where(executors.c.id == executor_id))
 
     def silent_executors(self, dead_after_s: float, role: str = "worker") -> tuple[str, ...]:
         """Ids of processes that have said nothing for more than `dead_after_s` seconds. May be repeated."""

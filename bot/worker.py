@@ -25,6 +25,7 @@ from bot.wiring import Worker, worker_parts
 log = structlog.get_logger()
 
 BEAT_EVERY_S = 2.0
+MISSED_S = 3 * BEAT_EVERY_S
 PRUNE_EVERY_S = 3600.0
 KEEP_SAMPLES_S = 7 * 86_400.0
 EVERYONE_S = -3600.0
@@ -45,9 +46,9 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         engine = Engine(settings.database, executor_id, guards_at_once=settings.worker_guards)
         stopping = _stop_on_signal()
         parts.store.beat(executor_id, host=socket.gethostname())
-        # On SQLite we hold the only worker's lock, so whoever else is on record is dead.
-        dead_after_s = EVERYONE_S if settings.on_sqlite else settings.worker_dead_after_s
-        _take_over(parts.store, client, executor_id, dead_after_s)
+        if settings.on_sqlite:
+            # We hold the only worker's lock, so whoever else is on record is dead.
+            _take_over(parts.store, client, executor_id, dead_after_s=EVERYONE_S)
         engine.start()
         background = Background(parts.eyes, parts.store, parts.store)
         background.start()
@@ -76,11 +77,17 @@ def _check_schema(settings: Settings) -> None:
 def _live(
     store: Store, client: EngineClient, executor_id: str, dead_after_s: float, stopping: threading.Event
 ) -> None:
-    next_prune_s = time.monotonic()
+    next_prune_s = beat_s = time.monotonic()
+    patient_until_s = 0.0
     while not stopping.wait(BEAT_EVERY_S):
         try:
             store.beat(executor_id, host=socket.gethostname())
-            _take_over(store, client, executor_id, dead_after_s)
+            if time.monotonic() - beat_s > MISSED_S:
+                # The database, or we, were away: the others may be alive and just about to say so.
+                patient_until_s = time.monotonic() + dead_after_s
+            beat_s = time.monotonic()
+            if beat_s >= patient_until_s:
+                _take_over(store, client, executor_id, dead_after_s)
             if time.monotonic() >= next_prune_s:
                 store.prune_samples(time.time() - KEEP_SAMPLES_S)
                 next_prune_s = time.monotonic() + PRUNE_EVERY_S
@@ -89,13 +96,13 @@ def _live(
 
 
 def _take_over(store: Store, client: EngineClient, executor_id: str, dead_after_s: float) -> None:
-    dead = tuple(other for other in store.silent_executors(dead_after_s) if other != executor_id)
-    if not dead:
-        return
-    handed = client.hand_back(dead)
-    for other in dead:
-        store.forget_executor(other)
-    log.warning("worker.took_over", dead=dead, workflows=len(handed))
+    for other in store.silent_executors(dead_after_s):
+        if other == executor_id:
+            continue
+        with store.claim_silent(other, dead_after_s) as is_ours:
+            if is_ours:
+                handed = client.hand_back((other,))
+                log.warning("worker.took_over", dead=other, workflows=len(handed))
 
 
 def _stop_on_signal() -> threading.Event:
