@@ -25,7 +25,7 @@ _STRINGS: Final = re.compile(
 _CSI: Final = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")
 _ESCAPE: Final = re.compile("\x1b[ -/]*[0-~]?")
 _LINE_ENDS: Final = re.compile("\r+\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_UNIT_SEPARATORS: Final = {code: " " for code in range(0x1C, 0x20)}
+_UNIT_SEPARATORS: Final = dict.fromkeys(range(28, 32), " ")
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1 without tab and line ends
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners, fillers
@@ -33,7 +33,9 @@ _INVISIBLE: Final = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # musical format, tags, variation selectors
 )
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+LONGEST_RUN: Final = 32
 _BACKTICKS: Final = re.compile("`+")
+_LONG_RUN: Final = re.compile(f"`{{{LONGEST_RUN + 1},}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def cap(text: str, *, max_lines: int | None = None, max_bytes: int = MAX_BYTES) 
     if cut <= 0:
         return "\n".join(lines), 0
     kept = [*lines[:head], f"[… {cut} lines cut …]", *(lines[-tail:] if tail else [])]
-    return "\n".join(kept)[: max(0, max_bytes)], cut
+    shown = "\n".join(kept).encode("utf-8", "replace")[: max(0, max_bytes)]
+    return shown.decode("utf-8", "ignore"), cut
 
 
 def _fitting(sizes: list[int], max_bytes: int, max_lines: int) -> int:
@@ -123,6 +126,15 @@ def _short(line: str) -> str:
     return f"{line[:half]} [… {len(line) - 2 * half} characters cut …] {line[-half:]}"
 
 
+def _tame(text: str) -> str:
+    """`text` with no run of backticks longer than a renderer counts.
+
+    cmark keeps the length of a fence in one byte and gives up on code spans of more than 80: a run of 300 would
+    leave a fence of 301.
+    """
+    return _LONG_RUN.sub("`" * LONGEST_RUN + "…", text)
+
+
 def fence_for(text: str) -> str:
     """The run of backticks that nothing in `text` can close: one longer than its longest, at least three."""
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
@@ -131,6 +143,7 @@ def fence_for(text: str) -> str:
 
 def fenced(text: str) -> str:
     """`text` as a Markdown code block that it cannot leave. Clean it first; begins and ends at column one."""
+    text = _tame(text)
     fence = fence_for(text)
     body = text if text.endswith("\n") or not text else text + "\n"
     return f"{fence}text\n{body}{fence}"
@@ -140,7 +153,7 @@ def inline(text: str, max_chars: int = 300, *, in_table: bool = False) -> str:
     """`text` for use inside a sentence of Markdown: one line in a code span, where nothing formats, links or
     mentions. The span's fence is longer than any run of backticks inside; in a table `|` is escaped.
     """
-    flat = " ".join(plain(text).split())
+    flat = _tame(" ".join(plain(text).split()))
     if len(flat) > max_chars:
         flat = flat[: max_chars - 1] + "…"
     if not flat:
@@ -154,7 +167,7 @@ def inline(text: str, max_chars: int = 300, *, in_table: bool = False) -> str:
 
 
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]()<>+!|~&]")
-_REFERENCE: Final = re.compile(r"([@#]|\bGH-|://|\bwww\.)", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"([@#]|\bGH-|:(?=//)|\bwww(?=\.))", re.IGNORECASE)
 
 
 def unmentioned(text: str) -> str:

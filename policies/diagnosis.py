@@ -22,6 +22,9 @@ BETTER_LINE_WITHIN: Final = 15
 LAST_WORDS: Final = 3
 """An ERROR line tells of the end only among so many last lines."""
 
+SAID_OFTEN: Final = 3
+"""A cause that is only warned of counts from so many times on: one warning is a retry."""
+
 UNKNOWN: Final = "unknown"
 WRAPPER: Final = "wrapper"
 
@@ -39,7 +42,7 @@ _STARTED: Final = re.compile(
     r"|\bhealth ?check.{0,20}\b(?:ok|passed|200)\b|\bworker ready\b|\bready for start up|Quit the server with CONTROL-C"
 )
 _SERVED: Final = re.compile(
-    r"\" [23]\d\d \d|\" [23]\d\d -|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
+    r"\" [23]\d\d [\d-]|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
     r"|Completed [23]\d\d |\bstatus[\"']?[=:]\s?[23]\d\d\b"
 )
 _QUIET: Final = re.compile(
@@ -73,7 +76,6 @@ _MESSAGES: Final = (
     "exception",
     "exc_info",
     "stack",
-    "stack_trace",
     "stacktrace",
 )
 _CHANCE: Final = re.compile(r"\d+|0x[0-9a-f]+|[0-9a-f]{8,}")
@@ -87,6 +89,7 @@ class _Line:
     wrapper: bool
     started: bool
     served: bool
+    quiet: bool
 
     @property
     def telling(self) -> bool:
@@ -104,17 +107,22 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
     if not exited and _got_over_it(lines):
         return None
     unknown = wrapped = None
+    hints: list[int] = []
     for at in range(len(lines) - 1, -1, -1):
         line = lines[at]
+        if line.signature is not None and line.quiet and not (exited or unknown or wrapped):
+            hints.append(at)
+            continue
         if line.signature is not None:
-            better = _whole_sentence(lines, at)
-            return _diagnosis(better.signature or line.signature, better.text)
+            return _named(lines, at, line.signature)
         if line.started and (unknown or wrapped) and not exited:
             break
         if line.fatal:
             unknown = unknown or line.text
         elif line.wrapper:
             wrapped = wrapped or line.text
+    if len(hints) >= SAID_OFTEN and (repeated := lines[hints[0]].signature) is not None:
+        return _named(lines, hints[0], repeated)
     if unknown is None and wrapped is None:
         unknown = _last_words(lines)
     if unknown is not None:
@@ -145,7 +153,7 @@ def _read(line: str) -> _Line:
     line = line[:MAX_LINE_CHARS]
     prefix = _PREFIX.match(line)
     text = (line[prefix.end() :] if prefix else line).rstrip()
-    quiet = bool(_QUIET.search(text[:80]))
+    quiet = bool(_QUIET.search(" ".join(text[:120].split(None, 4)[:4])))
     signature = None if _QUOTED_SOURCE.match(text) and not text.startswith("at ") else _known(text, quiet)
     wrapper = bool(WRAPPERS.search(text))
     return _Line(
@@ -155,6 +163,7 @@ def _read(line: str) -> _Line:
         wrapper=signature is None and wrapper,
         started=signature is None and bool(_STARTED.search(text)),
         served=bool(_SERVED.search(text)),
+        quiet=quiet,
     )
 
 
@@ -211,7 +220,8 @@ def _last_words(lines: list[_Line]) -> str | None:
     return None
 
 
-def _diagnosis(signature: Signature, text: str) -> Diagnosis:
+def _named(lines: list[_Line], at: int, signature: Signature) -> Diagnosis:
+    text = _whole_sentence(lines, at).text
     return Diagnosis(signature.kind, _shown(text), signature.advice, signature.revert_helps)
 
 
