@@ -130,10 +130,10 @@ def bring_forward(checkout: Checkout, move: Forward, label: str, identity: Commi
         log.warning("checkout_going_back", because=failure.reason)
         journals.go_back(checkout, journal)
         _drop(checkout, label)
-        journals.end(checkout)
+        journals.end(checkout, journal)
         raise CannotRevert(failure.reason) from failure
     notes = _apply(checkout, journal, stashed, identity) if stashed else ()
-    journals.end(checkout)
+    journals.end(checkout, journal)
     return notes
 
 
@@ -148,7 +148,7 @@ def recover(checkout: Checkout, identity: CommitIdentity) -> tuple[str, ...]:
     at = checkout.ref(f"refs/heads/{journal.branch}")
     if checkout.checked_out() != journal.branch or at not in (journal.old, journal.new):
         if not journal.kept:
-            journals.end(checkout)
+            journals.end(checkout, journal)
             return ()
         raise CannotRevert(
             f"An earlier run was killed here and {journal.branch} was moved since. Your uncommitted files "
@@ -158,14 +158,14 @@ def recover(checkout: Checkout, identity: CommitIdentity) -> tuple[str, ...]:
     if at == journal.old:
         journals.go_back(checkout, journal)
         _drop(checkout, journal.label)
-        journals.end(checkout)
+        journals.end(checkout, journal)
         return ("An earlier run was killed here; your files were put back as they were.",)
     notes: tuple[str, ...] = ()
     stashed = _stash_entry(checkout, journal.label)
     if stashed:
         journals.reset_kept(checkout, journal, _merged(checkout, journal))
         notes = _apply(checkout, journal, stashed, identity)
-    journals.end(checkout)
+    journals.end(checkout, journal)
     return ("An earlier run was killed here after the branch had moved; it was finished.", *notes)
 
 
@@ -239,10 +239,7 @@ def _stash(checkout: Checkout, journal: Journal, move: Forward, identity: Commit
 
 def _apply(checkout: Checkout, journal: Journal, stashed: str, identity: CommitIdentity) -> tuple[str, ...]:
     """Bring the stashed work back onto the new commit and drop the stash; on a conflict leave it there."""
-    had_auto_merge = (checkout.git_dir / "AUTO_MERGE").exists()
     answer = checkout.git("stash", "apply", "--index", "--quiet", stashed, ok=(), env=identity.env())
-    if not had_auto_merge:
-        (checkout.git_dir / "AUTO_MERGE").unlink(missing_ok=True)
     if answer.code != 0:
         journals.reset_to_new(checkout, journal)
         return (

@@ -27,7 +27,8 @@ from bot.operator_checkout import Checkout, blob_id
 
 log = structlog.get_logger(__name__)
 
-_NOTHING = "0" * 40
+_AUTO_MERGE = "AUTO_MERGE"
+"""Left behind by every `git stash apply` that merged; git itself removes it only with the next commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Journal:
     new: str
     label: str
     started_at_s: float
+    had_auto_merge: bool = False
     touched: dict[str, Touched] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
 
@@ -73,9 +75,9 @@ def begin(
         kept = {os.fsdecode(path): keep(root, path, store, n) for n, path in enumerate(sorted(away))}
         if (checkout.git_dir / "index").exists():
             shutil.copyfile(checkout.git_dir / "index", fresh / "index")
-        journal = Journal(
-            branch, old, new, label, time.time(), {os.fsdecode(p): each for p, each in touched.items()}, kept
-        )
+        had_auto_merge = (checkout.git_dir / _AUTO_MERGE).exists()
+        paths = {os.fsdecode(path): each for path, each in touched.items()}
+        journal = Journal(branch, old, new, label, time.time(), had_auto_merge, paths, kept)
         with (fresh / "journal.json").open("w") as out:
             json.dump(asdict(journal), out)
             out.flush()
@@ -89,8 +91,10 @@ def begin(
     return journal
 
 
-def end(checkout: Checkout) -> None:
+def end(checkout: Checkout, journal: Journal) -> None:
     """Everything is in place: forget the journal. Renamed first, so that half a journal never counts."""
+    if not journal.had_auto_merge:
+        (checkout.git_dir / _AUTO_MERGE).unlink(missing_ok=True)
     done = checkout.own_folder / "journal.done"
     shutil.rmtree(done, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -112,7 +116,7 @@ def unfinished(checkout: Checkout) -> Journal | None:
             f"{checkout.own_folder}, then remove that folder."
         ) from failure
     return Journal(
-        raw["branch"], raw["old"], raw["new"], raw["label"], raw["started_at_s"],
+        raw["branch"], raw["old"], raw["new"], raw["label"], raw["started_at_s"], raw["had_auto_merge"],
         {path: Touched(**each) for path, each in raw["touched"].items()},
         {path: Kept(**each) for path, each in raw["kept"].items()},
     )  # fmt: skip

@@ -25,9 +25,10 @@ from bot.failures import CannotRevert
 from bot.git_door import NETWORK_S, Credential, GitDoor, GitFailed, Observer
 from bot.git_names import BadName, branch_name, full_sha, git_sentence, shown
 from bot.operator_checkout import Checkout, held, open_checkout
+from bot.revert_checks import Prepared, RevertRequest
 from bot.revert_push import PushEnd, push
 from bot.revert_worktree import CommitIdentity, Scratch, scratch
-from bot.reverting import Prepared, RevertRequest, prepare
+from bot.reverting import prepare
 from policies.facts import RevertOutcome
 from policies.revert_message import RevertTrailers
 

@@ -16,7 +16,7 @@ from bot.failures import BotFailure
 
 if TYPE_CHECKING:
     from bot.git_door import Credential
-    from bot.reverting import Prepared
+    from bot.revert_checks import Prepared
 
 
 def register(app: typer.Typer) -> None:

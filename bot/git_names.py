@@ -71,3 +71,8 @@ def git_sentence(err: str) -> str:
     ]
     chosen = [re.sub(r"^(?:fatal|error): ", "", line) for line in (telling or lines[-3:])]
     return shown(" ".join(chosen[:3]), limit=400) or "git said nothing"
+
+
+def shown_path(path: bytes) -> str:
+    """A path of any bytes as text fit for sentences and storage: what is no UTF-8 appears escaped."""
+    return path.decode("utf-8", "backslashreplace")

@@ -282,16 +282,6 @@ def file_patterns(folders: Iterable[bytes]) -> bytes:
     return b"".join(lines)
 
 
-def is_crowded(source: Source, tip: str, folders: Iterable[bytes]) -> bool:
-    """Whether the root or one of `folders` directly holds so many entries that checking them out would cost
-    more than the revert; told from the size of the tree objects."""
-    names = [f"{tip}^{{tree}}", *(f"{tip}:{os.fsdecode(folder)}" for folder in folders)]
-    return any(
-        fact is not None and fact.size > _FILES_AT_MOST * _BYTES_AN_ENTRY
-        for fact in source.objects(names).values()
-    )
-
-
 def ancestor_folders(paths: Iterable[bytes]) -> tuple[bytes, ...]:
     """Every folder above the paths, without the root."""
     found: dict[bytes, None] = {}
@@ -302,16 +292,21 @@ def ancestor_folders(paths: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def attribute_folders(source: Source, tip: str, paths: Iterable[bytes]) -> tuple[bytes, ...] | None:
-    """The folders above `paths` that hold a `.gitattributes` in `tip`; None when a sparse worktree cannot
-    hold them (a name that a pattern file cannot say, or too many), so that a full checkout is needed."""
+def attribute_folders(
+    source: Source, tip: str, paths: Iterable[bytes]
+) -> tuple[tuple[bytes, ...] | None, bool]:
+    """The folders above `paths` that hold a `.gitattributes` in `tip`, and whether the root or one of them
+    directly holds so many entries that checking them out would cost more than the revert (told from the size of
+    its tree object). None for the folders when a sparse worktree cannot hold them: a name that a pattern file
+    cannot say, or too many; then a full checkout is needed. One command."""
     folders = ancestor_folders(paths)
-    names = {folder: f"{tip}:{os.fsdecode(folder)}/.gitattributes" for folder in folders}
-    facts = source.objects(names.values())
-    holding = tuple(folder for folder, name in names.items() if facts[name] is not None)
+    root = f"{tip}^{{tree}}"
+    names = {folder: f"{tip}:{os.fsdecode(folder)}" for folder in folders}
+    facts = source.objects([root, *names.values(), *(f"{name}/.gitattributes" for name in names.values())])
+    holding = tuple(folder for folder, name in names.items() if facts[f"{name}/.gitattributes"] is not None)
+    sizes = [facts[name] for name in (root, *(names[folder] for folder in holding))]
+    is_crowded = any(fact is not None and fact.size > _FILES_AT_MOST * _BYTES_AN_ENTRY for fact in sizes)
     unsayable = [
         folder for folder in holding if b"\n" in folder or b"\r" in folder or folder != folder.strip()
     ]
-    if unsayable or len(holding) > _FOLDERS_AT_MOST:
-        return None
-    return holding
+    return (None if unsayable or len(holding) > _FOLDERS_AT_MOST else holding), is_crowded

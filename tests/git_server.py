@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,3 +78,9 @@ class GitServer:
         with contextlib.suppress(ValueError):
             return kind == "Basic" and base64.b64decode(rest).decode().partition(":")[2] == self.token
         return False
+
+
+if __name__ == "__main__":
+    with GitServer(Path(sys.argv[1])).running() as alone:
+        print(alone.url, flush=True)
+        sys.stdin.read()

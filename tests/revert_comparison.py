@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.git_door import GitDoor, GitFailed
+from bot.revert_checks import Prepared, RevertRequest
 from bot.revert_history import Source
 from bot.revert_worktree import CommitIdentity, scratch
-from bot.reverting import Prepared, RevertRequest, prepare
+from bot.reverting import prepare
 from policies.facts import RevertOutcome
 from policies.revert_message import RevertTrailers
 from tests.git_histories import plain_revert

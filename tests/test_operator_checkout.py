@@ -13,7 +13,7 @@ import pytest
 from bot.checkout_revert import ByHand, remote_url, revert_by_hand
 from bot.git_names import BadName
 from bot.operator_checkout import NotACheckout
-from bot.reverting import Prepared
+from bot.revert_checks import Prepared
 from policies.facts import RevertOutcome
 from tests.git_histories import PROTECTED, History, git, run_git
 

@@ -11,9 +11,10 @@ import pytest
 import structlog
 
 from bot.git_door import GitDoor
+from bot.revert_checks import Prepared, RevertRequest
 from bot.revert_history import Source
 from bot.revert_worktree import scratch
-from bot.reverting import Prepared, RevertRequest, prepare
+from bot.reverting import prepare
 from policies.facts import RevertOutcome
 from tests.git_histories import History, git
 from tests.random_histories import Case

@@ -1,0 +1,231 @@
+"""The ways to take a merge back, from a script's fresh clone to ours, and the limit below which nobody can
+go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.revert_repositories import BRANCH, Subject, git
+from bot.repository import CommitIdentity, GitRepositories
+from policies.facts import RevertOutcome, RollbackOrder
+
+BOT = CommitIdentity("bench[bot]", "bench@example.com")
+STALE_BY = 15
+
+
+@dataclass
+class Measured:
+    """Of one way: seconds from verdict to accepted push, a run each, and the largest RSS of all its
+    processes."""
+
+    seconds: list[float] = field(default_factory=list)
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a way works: the server's address and a folder on the same disk."""
+
+    subject: Subject
+    server_url: str
+    root: Path
+
+    @property
+    def url(self) -> str:
+        return f"{self.server_url}/{self.subject.name}.git"
+
+    def reset(self, tip: str) -> None:
+        """The branch on the server at `tip`."""
+        git(self.subject.bare, "update-ref", f"refs/heads/{BRANCH}", tip)
+
+    def check(self, merge: str) -> None:
+        """The branch stands one commit above the merge, with the tree from before it."""
+        git(self.subject.bare, "merge-base", "--is-ancestor", merge, BRANCH)
+        trees = git(self.subject.bare, "rev-parse", f"{BRANCH}^{{tree}}", f"{merge}^1^{{tree}}").split()
+        if trees[0] != trees[1]:
+            raise SystemExit(
+                f"{self.subject.label}: the tree after the revert is not the one from before {merge}"
+            )
+
+
+@contextlib.contextmanager
+def folder(place: Place) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(dir=place.root))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Memory:
+    """Samples the RSS of this process and its descendants every few milliseconds; `peak` without what was
+    there."""
+
+    def __init__(self, include_self: bool) -> None:
+        self.peak = 0
+        self._include_self = include_self
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._before = set(_descendants(os.getpid()))
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        me = os.getpid()
+        while not self._over.is_set():
+            mine = [pid for pid in _descendants(me) if pid not in self._before]
+            self.peak = max(
+                self.peak, sum(_rss(pid) for pid in ([me, *mine] if self._include_self else mine))
+            )
+            self._over.wait(0.004)
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _rss(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+# --- what a script does ---------------------------------------------------------------------------
+
+
+def _revert_and_push(work: Path, merge: str) -> None:
+    parents = git(work, "rev-list", "--parents", "-n1", merge).split()[1:]
+    git(work, "revert", *(["-m", "1"] if len(parents) > 1 else []), "--no-edit", merge)
+    git(work, "push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}")
+
+
+def _by_clone(*options: str, sparse: bool = False) -> Callable[[Place, str], float]:
+    def run(place: Place, merge: str) -> float:
+        with folder(place) as path:
+            began = time.perf_counter()
+            git(path, "clone", "-q", "--single-branch", "-b", BRANCH, *options, place.url, "work")
+            work = path / "work"
+            if sparse:
+                touched = git(work, "diff-tree", "-r", "--name-only", f"{merge}^1", merge).split("\n")
+                git(work, "sparse-checkout", "set", *{str(Path(each).parent) for each in touched})
+            _revert_and_push(work, merge)
+            return time.perf_counter() - began
+
+    return run
+
+
+def _by_worktree(place: Place, merge: str) -> float:
+    mirror = _plain_mirror(place)
+    with folder(place) as path:
+        began = time.perf_counter()
+        git(mirror, "fetch", "-q", place.url, f"+refs/heads/{BRANCH}:refs/heads/{BRANCH}")
+        git(mirror, "worktree", "add", "-q", "--detach", str(path / "work"), BRANCH)
+        git(path / "work", "revert", "-m", "1", "--no-edit", merge)
+        git(path / "work", "push", "-q", place.url, f"HEAD:refs/heads/{BRANCH}")
+        took = time.perf_counter() - began
+        git(mirror, "worktree", "remove", "--force", str(path / "work"))
+    return took
+
+
+def _limit(place: Place, merge: str) -> float:
+    mirror = _plain_mirror(place)
+    commit = git(mirror, "commit-tree", "-p", merge, "-m", "Prepared", f"{merge}^1^{{tree}}")
+    began = time.perf_counter()
+    git(mirror, "push", "-q", place.url, f"{commit}:refs/heads/{BRANCH}")
+    return time.perf_counter() - began
+
+
+def _plain_mirror(place: Place) -> Path:
+    mirror = place.root / "plain-mirror.git"
+    if not mirror.exists():
+        git(place.root, "clone", "-q", "--bare", "--single-branch", "-b", BRANCH, place.url, str(mirror))
+    git(mirror, "fetch", "-q", place.url, f"+refs/heads/{BRANCH}:refs/heads/{BRANCH}")
+    return mirror
+
+
+# --- ours -----------------------------------------------------------------------------------------
+
+
+class Ours:
+    """Our reverter on a mirror that is fetched, or `behind` so many merges."""
+
+    def __init__(self, behind: int = 0) -> None:
+        self._behind = behind
+        self._accepted = 0.0
+
+    def _heard(self, moment: str, args: tuple[str, ...]) -> None:
+        if moment == "after" and args[0] == "push":
+            self._accepted = time.perf_counter()
+
+    def __call__(self, place: Place, merge: str) -> float:
+        repositories = GitRepositories(
+            place.root / "data", place.server_url, lambda _: None, BOT, allow_http=True, observe=self._heard
+        )
+        merges = place.subject.merges
+        seen = merges[max(merges.index(merge) - self._behind, 0)]
+        place.reset(seen)
+        repositories.refresh(place.subject.name, BRANCH)
+        place.reset(merge)
+        good = git(place.subject.bare, "rev-parse", f"{merge}^1")
+        order = RollbackOrder(
+            "bench", f"bench-{time.time_ns()}", place.subject.name, "bench", BRANCH, (merge,), merge, "bench", "bench",
+            good_tree_of=good,
+        )  # fmt: skip
+        began = time.perf_counter()
+        done = repositories.revert(order)
+        if done.outcome is not RevertOutcome.REVERTED:
+            raise SystemExit(f"{place.subject.label}: {done.outcome}: {done.reason}")
+        return self._accepted - began
+
+
+FRESH, SHALLOW, BLOBLESS = "fresh full clone", "clone, depth 50", "blobless + sparse clone"
+WORKTREE, OURS_STALE, OURS, LIMIT = (
+    "kept mirror + full worktree",
+    "ours, mirror stale",
+    "ours",
+    "limit: bare push",
+)
+WAYS: dict[str, tuple[Callable[[Place, str], float], bool]] = {
+    FRESH: (_by_clone(), False),
+    SHALLOW: (_by_clone("--depth=50"), False),
+    BLOBLESS: (_by_clone("--filter=blob:none", "--sparse", sparse=True), False),
+    WORKTREE: (_by_worktree, False),
+    OURS_STALE: (Ours(STALE_BY), True),
+    OURS: (Ours(), True),
+    LIMIT: (_limit, False),
+}
+"""Each way, and whether our own process belongs to it."""
+
+
+def measure(way: str, place: Place, merges: list[str]) -> Measured:
+    """Take each of `merges` back once, each time from the state where it is the branch's tip."""
+    run, in_process = WAYS[way]
+    measured = Measured()
+    for merge in merges:
+        place.reset(merge)
+        if way in (WORKTREE, LIMIT):
+            _plain_mirror(place)
+        with Memory(in_process) as memory:
+            measured.seconds.append(run(place, merge))
+        measured.rss_bytes = max(measured.rss_bytes, memory.peak)
+        place.check(merge)
+    return measured
