@@ -12,22 +12,51 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar, cast, get_type_hints
 
 import sqlalchemy as sa
 import structlog
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    EnqueueOptions,
+    SetEnqueueOptions,
+    WorkflowStatus,
+)
 from dbos import _serialization as engine_serialization
 from dbos._error import DBOSException
 
+from bot.chatops import answer
 from bot.codec import decode, encode
+from bot.command_ports import CommandWorld
 from bot.failures import FAILURES, BotFailure, CannotStore
-from bot.guard import guard
-from bot.ports import Acting, Telling
-from bot.queues import APP_VERSION, DEPLOY_STARTED, GUARD, GUARDS, ORDERS, REVERT, REVERTS
+from bot.guard import guard, ordered
+from bot.ports import Acting, Freezing, Telling
+from bot.queues import (
+    APP_VERSION,
+    COMMAND,
+    COMMANDS,
+    DEPLOY_STARTED,
+    FREEZE_CHECK,
+    GUARD,
+    GUARDS,
+    ORDERED,
+    ORDERS,
+    QUEUE_OF,
+    REVERT,
+    REVERTS,
+    Work,
+    guard_id,
+    ordered_id,
+    ordered_prefix,
+)
 from bot.store_database import database_url
 from bot.watching import Eyes
+from policies.asked import Asked, PullHead
 from policies.facts import (
     Baseline,
     Change,
@@ -51,6 +80,8 @@ CHILD_POLL_S = 0.1
 THREADS = 64
 """Blocking calls (git, boto3, GitHub, the database) at once in one worker."""
 REVERTS_AT_ONCE = 8
+COMMANDS_AT_ONCE = 50
+UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 APP_NAME = "rollback-bot"
 
 
@@ -94,21 +125,42 @@ class EngineClient:
         self._made_for: tuple[int, sa.Engine] | None = None
         self._making = threading.Lock()
 
-    def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, deploy: Deploy) -> None:
+    def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, work: Work) -> None:
         """Enqueue within `connection`'s transaction; a known `workflow_id` is a no-op. Raises CannotStore."""
-        try:
+        with _storing(workflow_id):
             self._ours().enqueue_in_transaction(
-                connection,
-                {
-                    "workflow_name": workflow,
-                    "queue_name": GUARDS,
-                    "workflow_id": workflow_id,
-                    "app_version": APP_VERSION,
-                },
-                encode(deploy, Deploy),
+                connection, _options(workflow, workflow_id), encode(work, type(work))
             )
-        except DBOSException as error:
-            raise CannotStore(f"The engine did not take {workflow_id}: {error}") from error
+
+    def start_ordered(self, deploy: Deploy, order: PersonOrder) -> None:
+        """Start the rollback that a person ordered, unless one of this deploy is running or this very order
+        was started before. May be repeated; two who order in the same moment start one. Raises CannotStore."""
+        known = self._ours().list_workflows(workflow_id_prefix=ordered_prefix(deploy), load_output=False)
+        if any(one.status in UNFINISHED or _started_by(one, order) for one in known):
+            return
+        workflow_id = ordered_id(deploy, len(known))
+        with _storing(workflow_id):
+            options = _options(ORDERED, workflow_id)
+            self._ours().enqueue(options, encode(deploy, Deploy), encode(order, PersonOrder))
+
+    def live(self, deploy: Deploy) -> str | None:
+        """The workflow that is at work on `deploy` now: its guard, or a rollback that a person ordered."""
+        ordered = self._ours().list_workflows(
+            workflow_id_prefix=ordered_prefix(deploy), load_input=False, load_output=False
+        )
+        guards = self._ours().list_workflows(
+            workflow_ids=[guard_id(deploy)], load_input=False, load_output=False
+        )
+        at_work = [one.workflow_id for one in (*guards, *ordered) if one.status in UNFINISHED]
+        return at_work[-1] if at_work else None
+
+    def send_order(self, workflow_id: str, order: PersonOrder) -> None:
+        """Let a workflow hear `order`, once however often this is repeated. One that has ended takes it in
+        silence, so look whether it acted. Raises CannotStore."""
+        with _storing(workflow_id):
+            self._ours().send(
+                workflow_id, encode(order, PersonOrder), ORDERS, idempotency_key=f"{workflow_id}/{order.id}"
+            )
 
     def hand_back(self, executor_ids: tuple[str, ...]) -> list[str]:
         """Enqueue again what these executors, known to be dead, left unfinished; the workflows' ids.
@@ -138,6 +190,29 @@ class EngineClient:
             return self._client
 
 
+@contextmanager
+def _storing(workflow_id: str) -> Iterator[None]:
+    try:
+        yield
+    except DBOSException as error:
+        raise CannotStore(f"The engine did not take {workflow_id}: {error}") from error
+
+
+def _options(workflow: str, workflow_id: str) -> EnqueueOptions:
+    return {
+        "workflow_name": workflow,
+        "queue_name": QUEUE_OF[workflow],
+        "workflow_id": workflow_id,
+        "app_version": APP_VERSION,
+    }
+
+
+def _started_by(workflow: WorkflowStatus, order: PersonOrder) -> bool:
+    given: Any = workflow.input
+    arguments: list[Any] = list(given.get("args", ())) if isinstance(given, dict) else []
+    return len(arguments) > 1 and decode(arguments[1], PersonOrder).id == order.id
+
+
 # --- steps ----------------------------------------------------------------------------------------
 
 
@@ -164,13 +239,18 @@ def _opened(outcome: Any, kind: Any) -> Any:
     return decode(outcome["done"], kind)
 
 
+class Desk(CommandWorld, Freezing, Protocol):
+    """What the commands of people work with."""
+
+
 class CheckpointedWorld:
     """Fills `ports.World`: every call is a step of the running workflow."""
 
-    def __init__(self, eyes: Eyes, hands: Acting, voice: Telling) -> None:
+    def __init__(self, eyes: Eyes, hands: Acting, voice: Telling, freezing: Freezing) -> None:
         self._eyes = eyes
         self._hands = hands
         self._voice = voice
+        self._freezing = freezing
 
     async def plan(self, deploy: Deploy) -> Plan:
         return await _checkpointed(self._eyes.plan, Plan, deploy)
@@ -204,6 +284,13 @@ class CheckpointedWorld:
         watched = await look
         mail.cancel()
         return watched, None
+
+    async def order_now(self) -> PersonOrder | None:
+        mail = await DBOS.recv_async(ORDERS, timeout_seconds=0)
+        return None if mail is None else decode(mail, PersonOrder)
+
+    async def freeze(self, incident: Incident, plan: Plan) -> None:
+        await _checkpointed(self._freezing.freeze, type(None), incident, plan)
 
     async def verify(self, incident: Incident, plan: Plan) -> Watched:
         return await _checkpointed(self._eyes.verify, Watched, incident, plan)
@@ -244,6 +331,22 @@ class CheckpointedWorld:
         return await _checkpointed(self._voice.close, str, deploy, plan, watched, note)
 
 
+class CheckpointedDesk:
+    """Fills `chatops.CommandWorld` over another one: every call is a step, recorded by its own return type."""
+
+    def __init__(self, desk: CommandWorld) -> None:
+        self._desk = desk
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._desk, name)
+        kind = get_type_hints(getattr(CommandWorld, name))["return"]
+
+        async def step(*arguments: Any) -> Any:
+            return await _checkpointed(method, kind, *arguments)
+
+        return step
+
+
 # --- workflows ------------------------------------------------------------------------------------
 
 _REGISTERED: dict[str, Any] = {}
@@ -253,9 +356,10 @@ def _workflows() -> dict[str, Any]:
     return _REGISTERED
 
 
-def register(eyes: Eyes, hands: Acting, voice: Telling) -> None:
+def register(eyes: Eyes, hands: Acting, voice: Telling, desk: Desk) -> None:
     """Make the workflows known under their fixed names; before `Engine.start`, once a process."""
-    world = CheckpointedWorld(eyes, hands, voice)
+    world = CheckpointedWorld(eyes, hands, voice, desk)
+    commands = cast(CommandWorld, CheckpointedDesk(desk))
 
     @DBOS.workflow(name=GUARD, max_recovery_attempts=None)
     async def run_guard(deploy: Any) -> str:
@@ -272,6 +376,18 @@ def register(eyes: Eyes, hands: Acting, voice: Telling) -> None:
         except BotFailure as failure:
             return {"failed": type(failure).__name__, "reason": failure.reason}
         return {"done": encode(done, Reverted)}
+
+    @DBOS.workflow(name=ORDERED, max_recovery_attempts=None)
+    async def run_ordered(deploy: Any, order: Any) -> str:
+        return await ordered(decode(deploy, Deploy), decode(order, PersonOrder), world)
+
+    @DBOS.workflow(name=COMMAND, max_recovery_attempts=None)
+    async def run_command(asked: Any) -> str:
+        return await answer(decode(asked, Asked), commands)
+
+    @DBOS.workflow(name=FREEZE_CHECK, max_recovery_attempts=None)
+    async def run_freeze_check(head: Any) -> None:
+        await _checkpointed(desk.mark_head, type(None), decode(head, PullHead))
 
     _REGISTERED.update({GUARD: run_guard, DEPLOY_STARTED: run_deploy_started, REVERT: run_revert})
 
@@ -308,6 +424,13 @@ class Engine:
             REVERTS,
             partition_concurrency=1,
             worker_concurrency=REVERTS_AT_ONCE,
+            polling_interval_sec=QUEUE_POLL_S,
+            on_conflict="always_update",
+        )
+
+        DBOS.register_queue(
+            COMMANDS,
+            worker_concurrency=COMMANDS_AT_ONCE,
             polling_interval_sec=QUEUE_POLL_S,
             on_conflict="always_update",
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.failures import BotFailure
 from bot.ports import World
 from bot.rollback import respond
-from policies.facts import Deploy, Health
+from policies.facts import Deploy, Health, PersonOrder
 
 
 async def guard(deploy: Deploy, world: World) -> str:
@@ -34,3 +34,15 @@ async def guard(deploy: Deploy, world: World) -> str:
         reason = watched.verdict.reason if watched else "Nothing was seen."
         return await world.close(deploy, plan, watched, reason)
     return await respond(deploy, plan, baseline, watched, order, world)
+
+
+async def ordered(deploy: Deploy, order: PersonOrder, world: World) -> str:
+    """Carry out a person's rollback of a deploy that no guard watches any more; how it ended."""
+    try:
+        plan = await world.plan(deploy)
+    except BotFailure as failure:
+        return await world.close(deploy, None, None, f"Not rolled back: {failure.reason}")
+    if plan.ignored:
+        return plan.ignored
+    baseline = await world.baseline(deploy, plan)
+    return await respond(deploy, plan, baseline, None, order, world, again=order.id)

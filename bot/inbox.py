@@ -11,8 +11,19 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from bot.failures import CannotStore
-from bot.queues import DEPLOY_STARTED, GUARD, guard_id, started_id
+from bot.queues import (
+    COMMAND,
+    DEPLOY_STARTED,
+    FREEZE_CHECK,
+    GUARD,
+    Work,
+    command_id,
+    freeze_check_id,
+    guard_id,
+    started_id,
+)
 from bot.store import Delivery, DeployStatus, Store
+from policies.asked import Asked, PullHead
 from policies.facts import Deploy
 
 MOST_AT_ONCE = 50
@@ -43,17 +54,34 @@ class DeployFailed:
     deploy: Deploy
 
 
-Heard = DeployStarted | DeployCompleted | DeployFailed
+@dataclass(frozen=True, slots=True)
+class CommentHeard:
+    """Somebody asks the bot for something."""
+
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMoved:
+    """A pull request has a new head; it matters while its branch is frozen."""
+
+    head: PullHead
+
+
+DeployHeard = DeployStarted | DeployCompleted | DeployFailed
+Heard = DeployHeard | CommentHeard | HeadMoved
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a delivery: `action` is "baseline", "guard" or "note"; not fresh: it is known."""
+    """What became of a delivery: `action` is "baseline", "guard", "note", "command" or "freeze"; not fresh:
+    it is known. `needless` says why nothing was stored, where nothing had to be."""
 
     delivery_id: str
     action: str
     workflow_id: str | None
     fresh: bool
+    needless: str = ""
 
 
 class Inbox(Protocol):
@@ -68,7 +96,7 @@ class Inbox(Protocol):
 class Enqueue(Protocol):
     """The engine's door for a process that runs none of its work: `bot.durable.EngineClient`."""
 
-    def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, deploy: Deploy) -> None:
+    def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, work: Work) -> None:
         """Enqueue within `connection`'s transaction; a known `workflow_id` is a no-op. Raises
         CannotStore."""
         ...
@@ -80,6 +108,15 @@ class _Work:
     status: DeployStatus
     workflow: str | None = None
     workflow_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the row of a delivery says of it."""
+
+    event: str
+    repository: str
+    action: str
 
 
 @dataclass(slots=True)
@@ -157,20 +194,58 @@ class DurableInbox:
             entry.accepted = said
 
     def _accept(self, entry: _Entry, connection: sa.Connection) -> Accepted:
-        work, deploy = _work_of(entry.event), entry.event.deploy
-        delivery = Delivery(
-            id=entry.delivery_id,
-            event=deploy.source,
-            action=work.action,
-            repository=deploy.repository,
-            received_at_s=entry.received_at_s,
-            workflow_id=work.workflow_id,
-            outcome="stored",
-        )
-        fresh = self._store.accept_delivery(delivery, connection)
+        match entry.event:
+            case CommentHeard(asked):
+                stored = _Stored("issue_comment", asked.repository, "command")
+                return self._accept_work(entry, stored, COMMAND, command_id(asked), asked, connection)
+            case HeadMoved(head):
+                return self._accept_head(entry, head, connection)
+            case deploy_heard:
+                return self._accept_deploy(entry, deploy_heard, connection)
+
+    def _accept_deploy(self, entry: _Entry, event: DeployHeard, connection: sa.Connection) -> Accepted:
+        work, deploy = _work_of(event), event.deploy
+        stored = _Stored(deploy.source, deploy.repository, work.action)
+        fresh = self._note_delivery(entry, stored, work.workflow_id, connection)
         if fresh:
             self._remember(work, deploy, entry.received_at_s, connection)
         return Accepted(entry.delivery_id, work.action, work.workflow_id, fresh)
+
+    def _accept_head(self, entry: _Entry, head: PullHead, connection: sa.Connection) -> Accepted:
+        frozen_at_s = self._store.frozen_since(head.repository, head.base, entry.received_at_s, connection)
+        if frozen_at_s is None:
+            return Accepted(entry.delivery_id, "note", None, False, f"{head.base} is not frozen")
+        stored = _Stored("pull_request", head.repository, "freeze")
+        workflow_id = freeze_check_id(head, frozen_at_s)
+        return self._accept_work(entry, stored, FREEZE_CHECK, workflow_id, head, connection)
+
+    def _accept_work(
+        self,
+        entry: _Entry,
+        stored: _Stored,
+        workflow: str,
+        workflow_id: str,
+        work: Work,
+        connection: sa.Connection,
+    ) -> Accepted:
+        fresh = self._note_delivery(entry, stored, workflow_id, connection)
+        if fresh:
+            self._engine.enqueue(connection, workflow, workflow_id, work)
+        return Accepted(entry.delivery_id, stored.action, workflow_id, fresh)
+
+    def _note_delivery(
+        self, entry: _Entry, stored: _Stored, workflow_id: str | None, connection: sa.Connection
+    ) -> bool:
+        delivery = Delivery(
+            id=entry.delivery_id,
+            event=stored.event,
+            action=stored.action,
+            repository=stored.repository,
+            received_at_s=entry.received_at_s,
+            workflow_id=workflow_id,
+            outcome="stored",
+        )
+        return self._store.accept_delivery(delivery, connection)
 
     def _remember(self, work: _Work, deploy: Deploy, received_at_s: float, connection: sa.Connection) -> None:
         if deploy.environment:
@@ -182,7 +257,7 @@ class DurableInbox:
             self._engine.enqueue(connection, work.workflow, work.workflow_id, deploy)
 
 
-def _work_of(event: Heard) -> _Work:
+def _work_of(event: DeployHeard) -> _Work:
     match event:
         case DeployStarted(deploy):
             return _Work("baseline", DeployStatus.STARTED, DEPLOY_STARTED, started_id(deploy))

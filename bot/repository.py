@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from bot.failures import CannotReadRepository
+from bot.failures import CannotReadRepository, CannotRevert
 from bot.git_door import GitDoor, GitFailed, Observer
-from bot.git_names import BadName, branch_name, full_sha
+from bot.git_names import BadName, branch_name, full_sha, shown_path
 from bot.mirror import DEFAULT_MAX_BYTES, Credentials, Mirror, keep_within
 from bot.mirror_progress import CloneProgress, clones_in_progress
+from bot.relanding import RelandBranch, Relander
 from bot.revert_history import CommitRecord, Source, read_since, shape_on, undone_by
 from bot.revert_on_mirror import MirrorRevert, head_of, source_of
 from bot.revert_worktree import CommitIdentity, sweep
-from bot.reverting import shown_path
 from policies.facts import CommitFacts, Reverted, RevertOutcome, RollbackOrder
 from policies.revert_message import (
     RELANDS_TRAILER,
@@ -29,6 +29,9 @@ from policies.revert_message import (
 )
 
 log = structlog.get_logger(__name__)
+
+_MERGED_AT_MOST = 50
+"""Commits of a merged branch whose messages are read; a reland's own commit is its oldest or nearly so."""
 
 
 class GitRepositories:
@@ -163,6 +166,31 @@ class GitRepositories:
         hand = MirrorRevert(mirror, self._door, self._scratch_root, self._identity, self._now)
         return hand.carry_out(replace(order, commits=commits))
 
+    def rehearse(self, order: RollbackOrder) -> Reverted:
+        """What `revert` would come to now, made and thrown away. May be repeated. Raises CannotRevert."""
+        try:
+            branch_name(order.branch)
+            commits = tuple(full_sha(sha) for sha in order.commits)
+            mirror = self._mirror(order.repository)
+        except (BadName, CannotReadRepository) as bad:
+            return Reverted(RevertOutcome.REFUSED, bad.reason)
+        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._identity, self._now)
+        return hand.rehearse(replace(order, commits=commits))
+
+    def reland(
+        self, repository: str, branch: str, number: int, title: str, undone: tuple[tuple[str, str], ...]
+    ) -> RelandBranch:
+        """See `relanding.Relander.make`. May be repeated. Raises CannotRevert."""
+        try:
+            branch_name(branch)
+            checked = tuple((full_sha(original), full_sha(by)) for original, by in undone)
+            mirror = self._mirror(repository)
+        except (BadName, CannotReadRepository) as bad:
+            raise CannotRevert(bad.reason) from bad
+        return Relander(mirror, self._door, self._scratch_root, self._identity).make(
+            branch, number, title, checked
+        )
+
 
 def _on_first_parent_line(source: Source, older: str, newer: str) -> bool:
     fact = source.objects([older])[older]
@@ -192,7 +220,7 @@ def _facts(source: Source, head: str, branch: str, sha: str) -> CommitFacts:
         paths=tuple(shown_path(path) for path in paths),
         already_reverted_by=undone,
         rollback_deploy=_rollback_deploy(source, record),
-        relands=_relands(source, record.message),
+        relands=_relands(source, record),
         committed_at_s=record.at_s,
     )
 
@@ -206,17 +234,36 @@ def _rollback_deploy(source: Source, record: CommitRecord) -> str | None:
     return next((deploy_id for deploy_id in found if deploy_id), None)
 
 
-def _relands(source: Source, message: str) -> str | None:
-    """The commit that this one brings back: named by our trailer, or reverted by what this one reverts."""
-    named = trailers_of(message).get(RELANDS_TRAILER)
-    if named:
+def _is_sha(text: str) -> bool:
+    try:
+        return bool(full_sha(text))
+    except BadName:
+        return False
+
+
+def _has(source: Source, sha: str) -> bool:
+    fact = source.objects([sha])[sha]
+    return fact is not None and fact.kind == "commit"
+
+
+def _relands(source: Source, record: CommitRecord) -> str | None:
+    """The commit that this one brings back: named by our trailer (on it, or on a commit that it merged), or
+    reverted by what this one reverts."""
+    if named := trailers_of(record.message).get(RELANDS_TRAILER):
         return named
-    for sha in reverts_claimed(message):
+    if len(record.parents) > 1:
+        before = record.parents[0]
+        for each in source.log(f"^{before}", record.parents[1], at_most=_MERGED_AT_MOST):
+            named = trailers_of(each.message).get(RELANDS_TRAILER)
+            # A release that carries change, revert and reland together brings nothing back that was here.
+            if named and _is_sha(named) and _has(source, named) and source.is_ancestor(named, before):
+                return named
+    for sha in reverts_claimed(record.message):
         fact = source.objects([sha])[sha]
         if fact and fact.kind == "commit":
-            before = reverts_claimed(source.log(sha, at_most=1)[0].message)
-            if before:
-                return before[0]
+            claimed = reverts_claimed(source.log(sha, at_most=1)[0].message)
+            if claimed:
+                return claimed[0]
     return None
 
 

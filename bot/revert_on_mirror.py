@@ -6,6 +6,7 @@ says whether that was still the head. Losing that race means: fetch, check every
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +17,13 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 
 from bot.failures import BotFailure, CannotReadRepository, CannotRevert
 from bot.git_door import GitDoor, GitFailed
-from bot.git_names import shown
+from bot.git_names import BadName, full_sha, shown, shown_path
 from bot.mirror import Mirror
+from bot.revert_checks import Prepared, RevertRequest
 from bot.revert_history import Source
 from bot.revert_push import Pushed, PushEnd, push
 from bot.revert_worktree import CommitIdentity, Scratch, scratch
-from bot.reverting import Prepared, RevertRequest, prepare, shown_path
+from bot.reverting import prepare
 from policies.facts import Reverted, RevertOutcome, RollbackOrder
 from policies.revert_message import RevertTrailers, is_rollback_of
 
@@ -79,6 +81,23 @@ class MirrorRevert:
         except GitFailed as failure:
             raise CannotRevert(f"{order.repository} could not be reverted: {failure.reason}") from failure
 
+    def rehearse(self, order: RollbackOrder) -> Reverted:
+        """Revert on the branch's present head and throw the result away; no push, no trace. May be repeated.
+        Raises CannotRevert."""
+        mirror, branch = self._mirror, order.branch
+        try:
+            head = mirror.refresh(branch)
+            with (
+                mirror.reading() as descriptor,
+                scratch(self._scratch_root, mirror.path / "objects", self._door, (descriptor,)) as place,
+            ):
+                source = source_of(self._door, mirror, branch)
+                return self._reverted(prepare(place, source, head, self._request(order)), order)
+        except CannotReadRepository as failure:
+            raise CannotRevert(failure.reason) from failure
+        except GitFailed as failure:
+            raise CannotRevert(f"{order.repository} could not be reverted: {failure.reason}") from failure
+
     def _until_settled(self, order: RollbackOrder) -> Reverted:
         attempts = Retrying(
             retry=retry_if_exception_type(_BranchMoved),
@@ -121,13 +140,7 @@ class MirrorRevert:
         head = None if fresh else head_of(self._door, mirror, branch)
         if head is None or head != order.expected_head:
             head, fresh = mirror.refresh(branch), True
-        request = RevertRequest(
-            branch,
-            order.commits,
-            RevertTrailers(order.deploy_id, order.incident_id, order.ordered_by, order.reason),
-            self._identity,
-            order.good_tree_of,
-        )
+        request = self._request(order)
         with (
             mirror.reading() as descriptor,
             scratch(self._scratch_root, mirror.path / "objects", self._door, (descriptor,)) as place,
@@ -143,6 +156,15 @@ class MirrorRevert:
             return self._attempt(order, fresh=True)
         is_pushed = reverted.outcome is RevertOutcome.REVERTED
         return self._read_again(branch, reverted) if is_pushed else reverted
+
+    def _request(self, order: RollbackOrder) -> RevertRequest:
+        return RevertRequest(
+            order.branch,
+            order.commits,
+            RevertTrailers(order.deploy_id, order.incident_id, order.ordered_by, order.reason),
+            self._identity,
+            order.good_tree_of,
+        )
 
     def _push(self, at: _Pushing) -> Reverted:
         sha = at.prepared.commits[-1]
@@ -251,15 +273,12 @@ def head_of(door: GitDoor, mirror: Mirror, branch: str) -> str | None:
     """The branch's head as last fetched; None where there is no mirror of it."""
     if not mirror.exists:
         return None
+    # A fetch leaves the ref as a file of its own; asking git would cost a process on the hot path.
+    with contextlib.suppress(OSError, BadName):
+        return full_sha((mirror.path / "refs" / "heads" / branch).read_text().strip())
     answer = door.run(
-        "rev-parse",
-        "--verify",
-        "--quiet",
-        "--end-of-options",
-        f"refs/heads/{branch}",
-        git_dir=mirror.path,
-        ok=(),
-    )
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{branch}", git_dir=mirror.path, ok=()
+    )  # fmt: skip
     return answer.text if answer.code == 0 else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from bot.failures import BotFailure
 from bot.ports import UNDEPLOYED, World
 from policies.acquittal import Acquitted, judge_recovery
+from policies.culprits import as_ordered
 from policies.eligibility import may_roll_back
 from policies.facts import (
     Action,
@@ -36,11 +37,13 @@ async def respond(
     watched: Watched | None,
     order: PersonOrder | None,
     world: World,
+    again: str = "",
 ) -> str:
     """Open the incident, capture what a redeploy would destroy, decide, and act or say why not.
 
-    `watched` is None when a person orders before anything was seen. The sentence that ended it."""
-    incident = await world.record(_opened(deploy, baseline, watched, order), "Detected.")
+    `watched` is None when a person orders before anything was seen; `again` tells this incident from an
+    earlier one of the same deploy. The sentence that ended it."""
+    incident = await world.record(_opened(deploy, baseline, watched, order, again), "Detected.")
     await world.tell(incident, plan)
     latest = watched.samples[-1] if watched and watched.samples else None
     evidence = await world.capture(deploy, plan, latest)
@@ -57,6 +60,7 @@ async def respond(
             return await _end(incident, IncidentState.CLOSED, decision.reason, plan, world)
         recovery, order = await world.recovered_or_order(incident, plan)
         if order is not None and order.verb == CANCEL:
+            incident = replace(incident, person=order)
             return await _end(incident, IncidentState.CLOSED, f"Cancelled by {order.actor}.", plan, world)
         if order is None and recovery is not None:
             reason = f"The service recovered without a rollback. {recovery.verdict.reason}"
@@ -72,6 +76,10 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     order = incident.decision.order if incident.decision else None
     if order is None:
         raise ValueError("A rollback needs an order; only policies.eligibility makes one.")
+    if (cancelled := await _cancelled(world)) is not None:
+        incident = replace(incident, person=cancelled)
+        reason = f"Cancelled by {cancelled.actor} before anything was pushed."
+        return await _end(incident, IncidentState.CLOSED, reason, plan, world)
     reverting = replace(incident, state=IncidentState.REVERTING)
     incident = await world.record(reverting, f"Rolling back, ordered by {order.ordered_by}.")
     try:
@@ -89,7 +97,9 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
         incident = replace(incident, state=IncidentState.REVERTED, pushed_at_s=reverted.at_s)
         what = "Revert pushed." if reverted.outcome is RevertOutcome.REVERTED else "Was already reverted."
     else:
-        return await _end(incident, IncidentState.FAILED, reverted.reason, plan, world)
+        ended = await _end(incident, IncidentState.FAILED, reverted.reason, plan, world)
+        await _freeze_after(incident, IncidentState.FAILED, plan, world)
+        return ended
     incident = await world.record(incident, what)
     await world.tell(incident, plan)
 
@@ -98,37 +108,58 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     state = IncidentState.RECOVERED if recovery.health is Health.HEALTHY else IncidentState.FAILED
     acquitted = Acquitted.NO_RECOVERY if helped.status == "acquitted" else ""
     incident = replace(incident, recovery=recovery, acquitted=acquitted)
-    return await _end(incident, state, helped.reason, plan, world)
+    ended = await _end(incident, state, helped.reason, plan, world)
+    await _freeze_after(incident, state, plan, world)
+    return ended
 
 
-def incident_id(deploy: Deploy) -> str:
-    """The same deploy always has the same incident, so a second run of a step finds what the first left."""
-    named = "\0".join((deploy.repository, deploy.environment, deploy.id, deploy.sha))
+async def _freeze_after(incident: Incident, state: IncidentState, plan: Plan, world: World) -> None:
+    wanted = plan.rollback.freeze_after
+    if wanted == "always" or (wanted == "failed" and state is IncidentState.FAILED):
+        await world.freeze(incident, plan)
+
+
+async def _cancelled(world: World) -> PersonOrder | None:
+    """The order to stop, if one arrived while evidence was captured or the decision made. Whatever else was
+    said meanwhile has been overtaken: whoever said it is told so by what happened."""
+    while (order := await world.order_now()) is not None:
+        if order.verb == CANCEL:
+            return order
+    return None
+
+
+def incident_id(deploy: Deploy, again: str = "") -> str:
+    """The same deploy always has the same incident, so a second run of a step finds what the first left;
+    `again` is the request by which a person opened another one."""
+    named = "\0".join(
+        (deploy.repository, deploy.environment, deploy.id, deploy.sha, *([again] if again else []))
+    )
     return hashlib.sha256(named.encode()).hexdigest()[:12]
 
 
 def _opened(
-    deploy: Deploy, baseline: Baseline, watched: Watched | None, order: PersonOrder | None
+    deploy: Deploy, baseline: Baseline, watched: Watched | None, order: PersonOrder | None, again: str
 ) -> Incident:
     reason = watched.verdict.reason if watched else ""
     if order is not None:
         reason = f"{order.actor} asked for {order.verb}. {order.reason}".strip()
     opened_at_s = order.at_s if order else watched.ended_at_s if watched else deploy.completed_at_s
     return Incident(
-        id=incident_id(deploy),
+        id=incident_id(deploy, again),
         deploy=deploy,
         state=IncidentState.DETECTED,
         reason=reason,
         opened_at_s=opened_at_s,
         watched=watched,
         baseline=baseline,
+        person=order,
     )
 
 
 async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, world: World) -> Incident:
     """Read change and rails now, and let `policies.eligibility` decide; failures of ours hold."""
     try:
-        change = await world.change(incident.deploy, plan)
+        change = as_ordered(await world.change(incident.deploy, plan), order)
         rails = await world.rails(incident.deploy, plan)
     except BotFailure as failure:
         reason = f"I could not read what I need to decide: {failure.reason}"

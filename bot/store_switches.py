@@ -89,6 +89,24 @@ class SwitchMemory(Database):
             rows = [row._mapping for row in connection.execute(query)]
         return tuple(SwitchRow(**{**row, "name": SwitchName(row["name"])}) for row in rows)
 
+    def frozen_since(
+        self, repository: str, branch: str, now_s: float, connection: sa.Connection
+    ) -> float | None:
+        """When the freeze of a branch that is on at `now_s` was set (epoch); None: it is not frozen."""
+        still_on = sa.or_(switch_rows.c.until_s.is_(None), switch_rows.c.until_s > now_s)
+        query = sa.select(switch_rows.c.set_at_s).where(
+            _is(SwitchName.FREEZE, branch_target(repository, branch)), still_on
+        )
+        at_s: float | None = connection.execute(query).scalar_one_or_none()
+        return at_s
+
+    def expired_switches(self, now_s: float) -> tuple[SwitchRow, ...]:
+        """Switches whose time was up at `now_s` (epoch) and that still stand here. May be repeated."""
+        query = sa.select(switch_rows).where(switch_rows.c.until_s <= now_s).order_by(switch_rows.c.until_s)
+        with self.reading() as connection:
+            rows = [row._mapping for row in connection.execute(query)]
+        return tuple(SwitchRow(**{**row, "name": SwitchName(row["name"])}) for row in rows)
+
     def set_switch(
         self,
         name: SwitchName | str,
@@ -115,10 +133,14 @@ class SwitchMemory(Database):
                 insert.on_conflict_do_update(index_elements=switch_rows.primary_key, set_=kept)
             )
 
-    def clear_switch(self, name: SwitchName | str, target: str) -> bool:
-        """Take a switch away; whether it was there. May be repeated. Raises CannotStore."""
+    def clear_switch(self, name: SwitchName | str, target: str, *, set_at_s: float | None = None) -> bool:
+        """Take a switch away (only the one set at `set_at_s`, where given); whether it was there. May be
+        repeated. Raises CannotStore."""
+        which = _is(SwitchName(name), plain(target))
+        if set_at_s is not None:
+            which = sa.and_(which, switch_rows.c.set_at_s == set_at_s)
         with self.transaction() as connection:
-            done = connection.execute(sa.delete(switch_rows).where(_is(SwitchName(name), plain(target))))
+            done = connection.execute(sa.delete(switch_rows).where(which))
         return done.rowcount > 0
 
     def audit(

@@ -128,6 +128,10 @@ class Eyes:
         )
         return await attempts(asyncio.to_thread, self._read_plan, deploy)
 
+    async def plan_now(self, deploy: Deploy) -> Plan:
+        """The same for somebody who waits for an answer: one try. May be repeated; raises BotFailure."""
+        return await asyncio.to_thread(self._read_plan, deploy)
+
     def _read_plan(self, deploy: Deploy) -> Plan:
         about = self._pull_requests.about(deploy.repository)
         if not deploy.environment and not self._is_trigger(deploy):

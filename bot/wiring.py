@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from bot.acting import Hands
 from bot.aws import AwsClients
+from bot.check_runs import GitHubCheckRuns
 from bot.config_file import read_config
 from bot.config_model import ServerFile
+from bot.conversation import GitHubConversation
+from bot.desk import CommandDesk, Engine
 from bot.evidence import Capture
 from bot.failures import BadConfiguration, BotFailure
+from bot.freezes import Freezes
 from bot.github_access import GitHubAccess
 from bot.http_probe import HttpxProbe
-from bot.pull_requests import GitHubPullRequests
+from bot.places import GitHubPlace
 from bot.repository import CommitIdentity, GitRepositories
 from bot.settings import Settings
 from bot.siblings import Siblings
@@ -23,6 +27,7 @@ from bot.target_health import AlbTargetHealth
 from bot.telling import Voice
 from bot.traffic import CloudWatchTraffic
 from bot.watching import Eyes
+from policies.asked import GITHUB
 
 FALLBACK_IDENTITY = ("rollback-bot", "rollback-bot@users.noreply.github.com")
 
@@ -35,6 +40,22 @@ class Worker:
     eyes: Eyes
     hands: Hands
     voice: Voice
+    repository: GitRepositories
+    conversation: GitHubConversation
+    freezes: Freezes
+
+    def desk(self, engine: Engine) -> CommandDesk:
+        """What the commands of people work with; `engine` is the door to guards at work."""
+        return CommandDesk(
+            conversation=self.conversation,
+            places={GITHUB: GitHubPlace(self.conversation)},
+            repository=self.repository,
+            eyes=self.eyes,
+            hands=self.hands,
+            store=self.store,
+            engine=engine,
+            freezes=self.freezes,
+        )
 
 
 def server_file(settings: Settings) -> ServerFile | None:
@@ -81,7 +102,7 @@ def worker_parts(settings: Settings) -> Worker:
     own_file = server_file(settings)
     store = Store(settings.database)
     access = github_access(settings)
-    pull_requests = GitHubPullRequests(access)
+    pull_requests = GitHubConversation(access)
     aws = AwsClients(region=settings.aws_region, external_ids=_external_ids(own_file))
     repository = GitRepositories(
         settings.data_dir,
@@ -113,4 +134,5 @@ def worker_parts(settings: Settings) -> Worker:
         evidence=evidence,
         memory=store,
     )
-    return Worker(store, eyes, hands, voice)
+    freezes = Freezes(store=store, conversation=pull_requests, checks=GitHubCheckRuns(access))
+    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes)

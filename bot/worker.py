@@ -42,7 +42,7 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         _check_schema(settings)
         executor_id = new_executor_id()
         client = EngineClient(lambda: parts.store.engine)
-        register(parts.eyes, parts.hands, parts.voice)
+        register(parts.eyes, parts.hands, parts.voice, parts.desk(client))
         engine = Engine(settings.database, executor_id, guards_at_once=settings.worker_guards)
         stopping = _stop_on_signal()
         parts.store.beat(executor_id, host=socket.gethostname())

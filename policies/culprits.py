@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.attribution import Gate
-from policies.facts import Change, CommitFacts, CommitShape, Culprit, Verdict
+from policies.facts import Change, CommitFacts, CommitShape, Culprit, PersonOrder, Verdict
 from policies.limits import RollbackLimits
 
 
@@ -20,6 +20,17 @@ class Choice:
     @property
     def commits(self) -> tuple[str, ...]:
         return tuple(culprit.commit.sha for culprit in self.culprits)
+
+
+def as_ordered(change: Change, person: PersonOrder | None) -> Change:
+    """`change` cut down to the pull request that a person pointed at, if the deploy is known to have brought it.
+
+    The rest of the deploy stays; so the tree afterwards is not that of the last good one."""
+    number = person.pull_request if person is not None else None
+    own = tuple(c for c in change.culprits if c.pull_request is not None and c.pull_request.number == number)
+    if number is None or not own or len(own) == len(change.culprits):
+        return change
+    return replace(change, culprits=own, last_good=None)
 
 
 def choose(change: Change, limits: RollbackLimits) -> Choice:

@@ -280,6 +280,10 @@ class PersonOrder:
     at_s: float
     reason: str = ""
     where: str = ""
+    id: str = ""
+    """The request this came with, so that whoever asked can be told what became of it."""
+    pull_request: int | None = None
+    """Revert this one only, where a deploy brought several; None: the deploy as a whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,9 @@ class FakeWorld:
     proposed: PullRequestFacts | BotFailure = PULL_REQUEST
     recovery: Watched = WELL
     of_incident: str | None = None
+    mail: list[PersonOrder] = field(default_factory=list)
 
+    frozen: list[str] = field(default_factory=list)
     orders: list[RollbackOrder] = field(default_factory=list)
     told: list[Incident] = field(default_factory=list)
     recorded: list[Incident] = field(default_factory=list)
@@ -158,6 +160,12 @@ class FakeWorld:
         self.did.append("propose")
         assert incident.reverted is not None
         return replace(incident.reverted, pull_request=_given(self.proposed))
+
+    async def order_now(self) -> PersonOrder | None:
+        return self.mail.pop(0) if self.mail else None
+
+    async def freeze(self, incident: Incident, plan: Plan) -> None:
+        self.frozen.append(f"{incident.deploy.repository}@{plan.branch}")
 
     async def reverted_by_us(self, deploy: Deploy, plan: Plan) -> str | None:
         return self.of_incident

@@ -40,7 +40,7 @@ class Bench:
 
     def start(self, world: FakeWorld) -> Engine:
         DBOS.destroy(destroy_registry=True)
-        register(world, world, world)  # type: ignore[arg-type]
+        register(world, world, world, world)  # type: ignore[arg-type]
         self.engine = Engine(self.url, new_executor_id(), guards_at_once=10)
         self.engine.start()
         return self.engine

@@ -9,9 +9,19 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.inbox import DeployCompleted, DeployFailed, DeployStarted, Heard
+from bot.inbox import CommentHeard, DeployCompleted, DeployFailed, DeployStarted, HeadMoved, Heard
 
-__all__ = ["DeployCompleted", "DeployFailed", "DeployStarted", "Fields", "Heard", "Ignored", "Lacking"]
+__all__ = [
+    "CommentHeard",
+    "DeployCompleted",
+    "DeployFailed",
+    "DeployStarted",
+    "Fields",
+    "HeadMoved",
+    "Heard",
+    "Ignored",
+    "Lacking",
+]
 
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
@@ -57,6 +67,15 @@ class Fields:
                 if value and len(value) <= at_most and UNPRINTABLE.search(value) is None:
                     return value
         return None
+
+    def raw(self, path: str) -> str:
+        """The text at `path` just as it came, of any length; empty where there is none."""
+        value = self._at(path)
+        return value if isinstance(value, str) else ""
+
+    def has(self, path: str) -> bool:
+        """Whether `path` is an object."""
+        return isinstance(self._at(path), Mapping)
 
     def whole(self, path: str) -> int | None:
         """A positive whole number that fits 63 bits."""

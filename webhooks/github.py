@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, Response, request
 
 from bot.inbox import Inbox
-from webhooks import deployment_status, ping, workflow_run
+from webhooks import deployment_status, issue_comment, ping, pull_request, workflow_run
 from webhooks.bodies import Refused, answer, read_body, read_object
 from webhooks.events import Fields, Heard, Ignored, Lacking
 from webhooks.signatures import signed
@@ -20,6 +20,8 @@ EVENTS: Mapping[str, Hear] = {
     "ping": ping.hear,
     "deployment_status": deployment_status.hear,
     "workflow_run": workflow_run.hear,
+    "issue_comment": issue_comment.hear,
+    "pull_request": pull_request.hear,
 }
 """Everything else is answered 200, ignored."""
 
@@ -60,6 +62,8 @@ def github_webhook(secret: bytes, inbox: Inbox) -> Blueprint:
                 inbox.accept(delivery_id, heard.note, now_s)
             return answer(200, ignored=heard.why)
         accepted = inbox.accept(delivery_id, heard, now_s)
+        if accepted.needless:
+            return answer(200, ignored=f"{event}: {accepted.needless}")
         return answer(202, delivery=accepted.delivery_id, action=accepted.action)
 
     return blueprint

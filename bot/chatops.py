@@ -1,0 +1,87 @@
+"""The story of one command: seen, allowed or not, carried out, written down, answered once.
+
+Told over `CommandWorld`, so that it is the same wherever the command came from; what a verb does stands in
+`bot/commands/`, every sentence in `bot/comments_commands.py`.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from bot import comments_commands as say
+from bot.command_ports import About, Call, CommandWorld
+from bot.commands import VERBS
+from bot.failures import BotFailure
+from policies.asked import Asked, Reply
+from policies.chatops import Command
+from policies.facts import Deploy
+from policies.permission import Permission, may, needed
+
+log = structlog.get_logger(__name__)
+
+
+async def answer(asked: Asked, world: CommandWorld) -> str:
+    """Answer one request to its end; the result in a few words. Replayed after a crash: everything outside
+    is reached through `world`, every effect looks for its own trace."""
+    await world.seen(asked)
+    try:
+        reply = await _reply(asked, world)
+    except BotFailure as failure:
+        reply = say.could_not(asked, failure.reason)
+    await world.note(asked, reply)
+    try:
+        await world.answer(asked, reply)
+    except BotFailure as failure:
+        log.warning("command.unanswered", command=asked.id, reason=failure.reason)
+    return reply.result
+
+
+async def _reply(asked: Asked, world: CommandWorld) -> Reply:
+    command = asked.command
+    if command is None or command.verb not in VERBS:
+        return say.misunderstood(asked.misunderstood)
+    if command.verb == "help":
+        return say.usage()
+    about = await world.about(asked)
+    chosen = _environment(command, about)
+    if isinstance(chosen, Reply):
+        return chosen
+    deploy = next((one for one in about.deploys if one.environment == chosen), None)
+    plan = await world.plan_of(deploy or _of_branch(asked, about, chosen))
+    call = Call(asked, command, about, chosen, deploy, plan)
+    required = needed(command.verb, plan.permissions, whole_repository=command.whole_repository)
+    verdict = may(command.verb, await world.role(asked), required, asked.who)
+    if verdict.status != Permission.ALLOWED:
+        return say.not_allowed(verdict)
+    return await VERBS[command.verb](call, world)
+
+
+def _environment(command: Command, about: About) -> str | Reply:
+    """The environment that is meant: the one named, else the only one that comes into question."""
+    deployed = tuple(one.environment for one in about.deploys)
+    known = tuple(dict.fromkeys((*deployed, *about.environments)))
+    if command.environment is not None:
+        wanted = command.environment
+        alike = [name for name in known if name == wanted] or [
+            name for name in known if name.casefold() == wanted.casefold()
+        ]
+        return alike[0] if len(alike) == 1 else say.unknown_environment(command.verb, wanted, known)
+    candidates = deployed or known
+    if len(candidates) > 1 and command.verb not in ("freeze", "unfreeze") and not command.whole_repository:
+        return say.which_environment(command.verb, candidates)
+    return candidates[0] if candidates else ""
+
+
+def _of_branch(asked: Asked, about: About, environment: str) -> Deploy:
+    """Stands for "what is on the branch", where no deploy says which configuration is in force."""
+    return Deploy(
+        id=f"none-{asked.number}",
+        repository=asked.repository,
+        environment=environment,
+        sha=about.head_sha,
+        branch=about.pull_request.base_ref,
+        url=None,
+        source="command",
+        started_at_s=None,
+        completed_at_s=asked.at_s,
+    )

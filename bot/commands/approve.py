@@ -1,0 +1,27 @@
+"""`/rollback approve`: yes to the question that is open."""
+
+from __future__ import annotations
+
+from bot import comments_commands as say
+from bot.command_ports import Call, CommandWorld, with_incident
+from policies.asked import Reply
+from policies.facts import IncidentState
+
+WAITING = (IncidentState.ASKED, IncidentState.HELD)
+
+
+async def run(call: Call, world: CommandWorld) -> Reply:
+    """The first valid answer wins; a later one is told who was first, and one that is late what became of it."""
+    if call.deploy is None:
+        return say.no_question(call.about, call.environment)
+    incident = await world.incident_of(call.deploy)
+    waits = incident is not None and incident.closed_at_s is None and incident.state in WAITING
+    if not waits or not await world.is_live(call.deploy):
+        return with_incident(say.no_question(call.about, call.environment, incident, call.asked), incident)
+    considered = await world.consider(call.deploy, call.plan, call.ordered())
+    if considered.decision.order is None:
+        return with_incident(say.not_approved(considered), incident)
+    await world.give(call.deploy, considered.order, False)
+    followed = await world.followed(call.deploy, considered.order)
+    reply = say.approved(followed, considered.decision.order, call.asked)
+    return with_incident(reply, followed.incident or incident)

@@ -1,0 +1,62 @@
+"""Talks on a pull request at GitHub as commands need it: what it is, reactions, answers, open ones of a branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from github.PullRequest import PullRequest
+from github.Repository import Repository
+
+from bot.pull_requests import GitHubPullRequests
+from policies.asked import PullHead
+from policies.facts import PullRequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A pull request now. `merge_sha` is the commit it became on its base; None unless it is merged."""
+
+    facts: PullRequestFacts
+    is_open: bool
+    merge_sha: str | None
+    base_head_sha: str
+
+
+class GitHubConversation(GitHubPullRequests):
+    """More of GitHub's side of a pull request. Every method blocks, may be repeated, and raises
+    CannotReachForge."""
+
+    def pull(self, repository: str, number: int) -> Pull:
+        """The pull request and the present head of the branch it goes to."""
+
+        def read(repo: Repository) -> Pull:
+            pull = repo.get_pull(number)
+            return Pull(
+                facts=_facts(pull),
+                is_open=pull.state == "open",
+                merge_sha=pull.merge_commit_sha if pull.merged_at is not None else None,
+                base_head_sha=repo.get_branch(pull.base.ref).commit.sha,
+            )
+
+        return self._ask(repository, f"describe {repository}#{number}", read)
+
+    def open_heads(self, repository: str, base: str) -> tuple[PullHead, ...]:
+        """The newest commit of every open pull request to `base`."""
+
+        def read(repo: Repository) -> tuple[PullHead, ...]:
+            pulls = repo.get_pulls(state="open", base=base)
+            return tuple(PullHead(repository, pull.number, base, pull.head.sha) for pull in pulls)
+
+        return self._ask(repository, f"list the open pull requests to {base} of {repository}", read)
+
+
+def _facts(pull: PullRequest) -> PullRequestFacts:
+    return PullRequestFacts(
+        number=pull.number,
+        title=pull.title or "",
+        author=pull.user.login if pull.user else "ghost",
+        url=pull.html_url,
+        head_ref=pull.head.ref,
+        base_ref=pull.base.ref,
+        merged=pull.merged_at is not None,
+    )

@@ -1,0 +1,100 @@
+"""What a person asked for and what is answered, as values: the same from a GitHub comment and from Slack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.chatops import MENTION, Command
+
+GITHUB = "github"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request. `command` is None where it was not understood, and `misunderstood` says why.
+
+    `id` names the request itself, however often and by whichever way it is delivered. `who` is the GitHub
+    login whose role counts; empty: known to no account, who may only read. `answer_to` is the place's own address for
+    the answer (on GitHub the id of the comment)."""
+
+    id: str
+    place: str
+    who: str
+    repository: str
+    number: int
+    at_s: float
+    command: Command | None
+    misunderstood: str = ""
+    answer_to: str = ""
+
+    @property
+    def where(self) -> str:
+        """For people and the audit: `acme/stagelog#42 (github)`."""
+        return f"{self.repository}#{self.number} ({self.place})"
+
+
+@dataclass(frozen=True, slots=True)
+class PullHead:
+    """The newest commit of an open pull request, and the branch that it wants to go to."""
+
+    repository: str
+    number: int
+    base: str
+    sha: str
+
+
+class Mood(StrEnum):
+    """How a request ended, as a reaction can say it."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    CONFUSED = "confused"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A longer piece of an answer: Markdown, or (`is_log`) foreign text that is shown as it is in a block."""
+
+    title: str
+    text: str
+    is_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer: the result in two or three words, why, what to do next, and what may be folded away.
+
+    `why` and `next` are Markdown in which foreign words are already harmless."""
+
+    mood: Mood
+    result: str
+    why: str = ""
+    next: str = ""
+    parts: tuple[Part, ...] = ()
+    incident_id: str | None = None
+
+
+def spoken(command: Command) -> str:
+    """The command as it would be typed, for the audit: `/rollback hold 2h --repo`."""
+    words = [MENTION] if command.verb == "rollback" else [MENTION, command.verb]
+    if command.duration_s is not None:
+        words.append(short_duration(command.duration_s))
+    if command.environment is not None:
+        words += ["--env", _quoted(command.environment)]
+    if command.reason:
+        words += ["--reason", _quoted(command.reason)]
+    words += ["--dry-run"] if command.dry_run else []
+    words += ["--repo"] if command.whole_repository else []
+    return " ".join(words)
+
+
+def short_duration(seconds: float) -> str:
+    """`5400` → `1h30m`, as it is typed."""
+    minutes = max(1, round(seconds / 60))
+    parts = ((minutes // 1440, "d"), (minutes % 1440 // 60, "h"), (minutes % 60, "m"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if " " in text else text
