@@ -1,10 +1,8 @@
-"""The web process: gunicorn around the Flask application of `webhooks`."""
+"""The web process: gunicorn, with uvicorn in its processes, around the application of `webhooks`."""
 
 from __future__ import annotations
 
 import importlib
-import socket
-import struct
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -14,16 +12,7 @@ from bot.settings import Settings
 WORKERS = 2
 """Webhooks are answered in milliseconds; a second process covers the first one's restarts."""
 TIMEOUT_S = 30
-SILENCE_S = 3
-"""A sender that is silent this long in the middle of a request is gone, or means no good."""
 RECYCLE_AFTER = 100_000
-
-
-def _limit_silence(arbiter: Any) -> None:
-    """Accepted connections inherit the listener's receive timeout. gunicorn itself waits for the rest of a
-    request for ever: thirty half-sent ones kept every thread busy and GitHub waiting."""
-    for listener in arbiter.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
 
 
 class _Web(BaseApplication):  # type: ignore[misc]
@@ -35,14 +24,12 @@ class _Web(BaseApplication):  # type: ignore[misc]
         options = {
             "bind": f"{self._settings.bind_host}:{self._settings.port}",
             "workers": WORKERS,
-            "threads": self._settings.web_threads,
-            "worker_class": "gthread",
+            "worker_class": "bot.web_worker.WebWorker",
             "timeout": TIMEOUT_S,
             "graceful_timeout": 10,
             "max_requests": RECYCLE_AFTER,
             "max_requests_jitter": RECYCLE_AFTER // 10,
             "control_socket_disable": True,
-            "when_ready": _limit_silence,
             "loglevel": "warning",
         }
         for name, value in options.items():
@@ -51,7 +38,7 @@ class _Web(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         # By name: `bot` may not import `webhooks`, it only starts the process that is made of it.
-        return importlib.import_module("webhooks.app").create_app(self._settings)
+        return importlib.import_module("webhooks.app").create_web(self._settings)
 
 
 def serve(settings: Settings) -> None:

@@ -225,6 +225,68 @@ def test_silent_connections_do_not_keep_others_waiting(server: Server) -> None:
             connection.close()
 
 
+def test_half_a_body_keeps_nobody_waiting_and_is_given_up(server: Server) -> None:
+    head = "".join(f"{name}: {value}\r\n" for name, value in github_headers(b"{}", "push").items())
+    request = f"POST /webhooks/github HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 5000\r\n\r\n{{"
+    halves = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(40)]
+    try:
+        for connection in halves:
+            connection.sendall(request.encode())
+        assert server.post(deployment_status(), "among-halves").status_code == 202
+        assert {connection.recv(4096)[9:12] for connection in halves} == {b"400"}
+    finally:
+        for connection in halves:
+            connection.close()
+
+
+def test_a_head_that_never_ends_is_given_up(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert connection.recv(4096) == b"", "closed by the server"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"POST /webhooks/github HTTP/1.1\r\n" + b"A: b\r\n" * 15_000)
+        assert connection.recv(4096)[9:12] == b"400"
+
+
+def test_a_connection_serves_many_requests_and_the_next_starts_afresh(server: Server) -> None:
+    body = b"{}"
+    sent = "".join(f"{name}: {value}\r\n" for name, value in github_headers(body, "push").items())
+    request = f"POST /webhooks/github HTTP/1.1\r\nHost: x\r\n{sent}Content-Length: 2\r\n\r\n".encode() + body
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        answers = connection.makefile("rb")
+        for _ in range(1000):
+            connection.sendall(request)
+            head = list(iter(answers.readline, b"\r\n"))
+            length = next(line for line in head if line.startswith(b"content-length"))
+            assert (head[0][9:12], b"ignored" in answers.read(int(length[15:]))) == (b"200", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"a": NaN}', 400),
+        (b'{"a": "NaN is a word"}', 200),
+        (b"[1]", 400),
+        (b'{"a": 1,}', 400),
+        (b'{"a": "\xff"}', 400),
+        (b"", 400),
+    ],
+)
+def test_the_doorway_says_what_flask_says(server: Server, body: bytes, status: int) -> None:
+    assert server.post(body, event="push").status_code == status
+    assert server.post(body, event="issue_comment").status_code == status
+
+
+def test_a_header_with_an_underscore_poses_as_no_other(server: Server) -> None:
+    body = json.dumps(deployment_status()).encode()
+    headers = github_headers(body, "deployment_status")
+    signature = headers.pop("X-Hub-Signature-256")
+    sent = CLIENT.post(
+        f"{server.url}/webhooks/github", content=body, headers={**headers, "X_Hub_Signature_256": signature}
+    )
+    assert sent.status_code == 401
+
+
 def test_what_was_acknowledged_survives_kill_9(sqlite_url: str, tmp_path: Path) -> None:
     running = start(sqlite_url, tmp_path)
     try:

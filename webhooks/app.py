@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import structlog
+from a2wsgi import WSGIMiddleware
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
@@ -15,7 +18,7 @@ from webhooks.access import Access
 from webhooks.api import incidents_api
 from webhooks.bodies import READ_AT_MOST_BYTES, Refused, answer, refusal
 from webhooks.deploys import deploys_webhook
-from webhooks.doorway import doorway
+from webhooks.doorway import Application, Doorway
 from webhooks.github import EVENTS, github_webhook
 from webhooks.pages import pages
 from webhooks.vitals import vitals
@@ -55,8 +58,16 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
     app.register_error_handler(CannotStore, _cannot_store)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _mistake_of_ours)
-    app.wsgi_app = doorway(app.wsgi_app, secret, EVENTS)  # type: ignore[assignment, method-assign]
     return app
+
+
+def create_web(settings: Settings) -> Doorway:
+    """What the web server runs: the doorway, and behind it Flask on `web_threads` threads. Raises BadSettings."""
+    app = create_app(settings)
+    assert settings.github_webhook_secret is not None
+    secret = settings.github_webhook_secret.get_secret_value().encode()
+    behind = cast(Application, WSGIMiddleware(cast(Any, app), workers=settings.web_threads))
+    return Doorway(behind, secret, EVENTS)
 
 
 def _refused(refused: Refused) -> Response:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from flask import Request, Response
-from gunicorn.http.errors import ParseException
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 LIMIT_BYTES = 25 * 1024 * 1024
@@ -21,8 +19,7 @@ READ_AT_MOST_BYTES = LIMIT_BYTES + 1
 """One byte more than may come: a stream of unknown length that reaches it is too large."""
 
 NOT_WHOLE = "The body did not arrive whole."
-DRAIN_BYTES = 64 * 1024 * 1024
-DRAIN_S, DRAIN_PAUSE_S = 5.0, 1.0
+TOO_LARGE = "The payload is larger than 25 MB."
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
@@ -47,8 +44,8 @@ def read_body(request: Request) -> bytes:
         if len(body) > LIMIT_BYTES:
             raise RequestEntityTooLarge
     except RequestEntityTooLarge:
-        raise Refused(413, "The payload is larger than 25 MB.") from None
-    except (ClientDisconnected, ParseException, OSError, ValueError):
+        raise Refused(413, TOO_LARGE) from None
+    except (ClientDisconnected, OSError, ValueError):
         raise Refused(400, NOT_WHOLE) from None
     if announced is not None and len(body) < announced:
         raise Refused(400, NOT_WHOLE)
@@ -70,6 +67,23 @@ def read_object(body: bytes, content_type: str) -> dict[str, Any]:
     return data
 
 
+def is_object(body: bytes) -> bool:
+    """Whether `read_object` would take `body` as JSON; told without building what is in it."""
+    if b"NaN" in body or b"Infinity" in body:
+        # Perhaps words in a text, perhaps numbers that JSON does not know: the validator lets both pass.
+        with contextlib.suppress(Refused):
+            read_object(body, JSON)
+            return True
+        return False
+    with contextlib.suppress(ValidationError):
+        _OBJECT.validate_json(body)
+        return True
+    return False
+
+
+_OBJECT = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore"))
+
+
 def _payload_of_form(body: bytes) -> bytes:
     try:
         fields = parse_qs(body.decode("utf-8"), strict_parsing=True, errors="strict", max_num_fields=10)
@@ -89,24 +103,4 @@ def refusal(request: Request, refused: Refused) -> Response:
     """The answer to a request that cannot be used."""
     response = answer(refused.status, error=refused.why)
     response.headers.update(refused.headers)
-    if refused.status == 413:
-        environ, announced = request.environ, request.content_length
-        response.call_on_close(lambda: _drain(environ, announced))
     return response
-
-
-def _drain(environ: dict[str, Any], announced: int | None) -> None:
-    """Read and drop what is still arriving, after the answer is out: a server that closes a connection with
-    unread data resets it, and the sender would see a broken pipe instead of the 413."""
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    if connection is None or (announced is None and not environ.get("wsgi.input_terminated")):
-        return
-    until_s = time.monotonic() + DRAIN_S
-    left = DRAIN_BYTES if announced is None else min(announced, DRAIN_BYTES)
-    with contextlib.suppress(OSError, ValueError, ParseException):
-        connection.settimeout(DRAIN_PAUSE_S)
-        while left > 0 and time.monotonic() < until_s:
-            dropped = environ["wsgi.input"].read(min(left, 65536))
-            if not dropped:
-                return
-            left -= len(dropped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 
@@ -15,7 +14,7 @@ TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 def signed(secret: bytes, message: bytes, signature: str | None) -> bool:
     """Whether `signature` ("sha256=<hex>") is the HMAC of `message`. A missing or garbled one is not."""
-    expected = SCHEME + hmac.new(secret, message, hashlib.sha256).hexdigest().encode()
+    expected = SCHEME + hmac.digest(secret, message, "sha256").hex().encode()
     return hmac.compare_digest(expected, (signature or "").encode("utf-8", "replace"))
 
 
