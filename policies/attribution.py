@@ -174,7 +174,10 @@ def missing_data(budget: Budget, limits: HealthLimits) -> Verdict:
 def _seen_before(
     baseline: Baseline, limits: HealthLimits, started_t_s: float | None
 ) -> tuple[float, list[tuple[float, float]]]:
-    """The end of the time before, and (t_s, badness) of the polls in it that could look."""
+    """The end of the time before, and (t_s, badness) of the polls in it that could look.
+
+    Where all polls are from after the deploy began, a bad end after good polls is the old version being taken
+    down by this very deploy, and no sign of an earlier fault: it is left out."""
     known = [
         (sample.t_s, bad)
         for sample in baseline.samples
@@ -184,8 +187,13 @@ def _seen_before(
     for end_s in ends:
         seen = [(t_s, bad) for t_s, bad in known if end_s - limits.baseline_window_s <= t_s <= end_s]
         if seen:
-            return end_s, seen
+            return end_s, seen if end_s < 0.0 or started_t_s is None else _without_rollout(seen, limits)
     return 0.0, []
+
+
+def _without_rollout(seen: list[tuple[float, float]], limits: HealthLimits) -> list[tuple[float, float]]:
+    good = [place for place, (_, bad) in enumerate(seen) if bad <= limits.allowed_badness]
+    return seen[: good[-1] + 1] if good else seen
 
 
 def _mean(values: Sequence[float]) -> float:

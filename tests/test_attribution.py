@@ -199,3 +199,30 @@ def test_all_gates_at_once_in_the_order_of_their_reasons():
         ("baseline", "pass"),
         ("siblings", "pass"),
     ]
+
+
+def _seen_since_the_start(*bads: float) -> Baseline:
+    return Baseline(
+        tuple(
+            HealthSample(-20.0 + 5 * place, probe=ProbeSample(round(3 * (1 - bad)), round(3 * bad), 200))
+            for place, bad in enumerate(bads)
+        ),
+        "looked at when the deploy started",
+    )
+
+
+@pytest.mark.parametrize(
+    ("story", "bads", "gate"),
+    [
+        ("the old version is taken down while we look", (0, 0, 1), Gate.PASS),
+        ("it is taken down early", (0, 1, 1), Gate.PASS),
+        ("it was bad from the beginning", (1, 1, 1), Gate.HOLD),
+        ("it flapped before it was taken down", (1, 0, 1), Gate.HOLD),
+    ],
+)
+def test_a_deploys_own_rollout_is_no_earlier_fault(story: str, bads: tuple[float, ...], gate: Gate) -> None:
+    limits = HealthLimits(interval_s=1.0)
+    after = tuple(HealthSample(float(n), probe=ProbeSample(0, 3, 502)) for n in range(1, 40))
+    verdicts = attribution(_seen_since_the_start(*bads), after, limits, started_t_s=-21.5)
+    (baseline,) = [verdict for verdict in verdicts if verdict.rule == "baseline"]
+    assert baseline.status == gate, story
