@@ -75,6 +75,9 @@ from policies.limits import Plan
 log = structlog.get_logger()
 T = TypeVar("T")
 
+AWAY_PAUSE_S, LONGEST_AWAY_PAUSE_S = 0.5, 10.0
+DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What a database says that is down, full, busy or shutting down; anything else would be said again."""
 QUEUE_POLL_S = 0.2
 CHILD_POLL_S = 0.1
 THREADS = 64
@@ -221,7 +224,7 @@ async def _checkpointed(method: Callable[..., Awaitable[T]], kind: Any, *argumen
 
     async def run() -> Any:
         try:
-            return {"done": encode(await method(*arguments), kind)}
+            return {"done": encode(await _while_database_is_away(method, *arguments), kind)}
         except BotFailure as failure:
             return {"failed": type(failure).__name__, "reason": failure.reason}
         except Exception as error:
@@ -231,6 +234,21 @@ async def _checkpointed(method: Callable[..., Awaitable[T]], kind: Any, *argumen
 
     outcome = await DBOS.run_step_async({"name": method.__name__, "preemptible": True}, run)
     return cast(T, _opened(outcome, kind))
+
+
+async def _while_database_is_away(method: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run `method` until the database answers it: a restart of PostgreSQL or a full disk must not end a guard.
+    The engine waits for its checkpoints in the same way, and every step may be run again."""
+    pause_s = AWAY_PAUSE_S
+    while True:
+        try:
+            return await method(*arguments)
+        except CannotStore as failure:
+            if not isinstance(failure.__cause__, DATABASE_IS_AWAY):
+                raise
+            log.warning("step.waits_for_database", step=method.__name__, reason=failure.reason)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_AWAY_PAUSE_S)
 
 
 def _opened(outcome: Any, kind: Any) -> Any:
