@@ -162,6 +162,13 @@ def is_throttled(error: Exception) -> bool:
     return code_of(error) in _THROTTLED
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether AWS did not answer, or answered that it has a trouble of its own: asking again may help."""
+    if isinstance(error, ClientError):
+        return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
+    return isinstance(error, HTTPClientError)
+
+
 def is_denied(error: Exception) -> bool:
     """Whether AWS understood who we are and refused."""
     return code_of(error) in _DENIED

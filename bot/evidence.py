@@ -30,6 +30,8 @@ from policies.limits import Plan
 DEADLINE_S: Final = 20.0
 MARGIN_S: Final = 1.0
 """Kept for cleaning and for putting the evidence together."""
+OWN_WORDS_S: Final = 0.5
+"""By so much a look ends before it is given up, so that it can say itself what it was waiting for."""
 HEALTH_SHARE: Final = 0.3
 """Of the deadline, the most that reading target health may take where no poll has read it."""
 MAX_HOSTS: Final = 4
@@ -142,7 +144,7 @@ class Capture:
 
     async def _looks(self, plan: Plan, sample: HealthSample, until_s: float) -> tuple[list[Look], list[str]]:
         """A look at each place that runs the service, side by side, and notes on what was not looked at."""
-        jobs, notes = self._jobs(plan, sample, until_s)
+        jobs, notes = self._jobs(plan, sample, until_s - OWN_WORDS_S)
         loop = asyncio.get_running_loop()
         futures = [loop.run_in_executor(self._threads, job) for _, job in jobs]
         if futures:
@@ -210,8 +212,8 @@ def _diagnosis(look: Look | None, log: str, extra: Sequence[str]) -> Diagnosis |
     """The cause: what docker or ECS says for certain before what the log says, and that before a hint."""
     if look is None:
         return None
-    said = diagnose(clean("\n".join(look.says), tuple(extra)).text) if look.says else None
-    read = diagnose(log)
+    said = diagnose(clean("\n".join(look.says), tuple(extra)).text, exited=True) if look.says else None
+    read = diagnose(log, exited=look.container is LayerStatus.FAILING)
     if said is not None and said.kind not in ("unknown", "wrapper"):
         return said
     return read or said

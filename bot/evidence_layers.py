@@ -103,6 +103,11 @@ def container(looks: Sequence[Look], notes: Sequence[str], extra: tuple[str, ...
     return _merged(CONTAINER, seen, notes, extra)
 
 
+def _of(where: str, says: str) -> str:
+    """The sentence with the place it is about, unless it names it itself."""
+    return says if where in says else f"{where}: {says}"
+
+
 def _merged(
     name: str,
     seen: Sequence[tuple[str, LayerStatus, str, tuple[str, ...]]],
@@ -115,11 +120,11 @@ def _merged(
         LayerStatus.UNKNOWN,
     )
     telling = next(((where, says) for where, status, says, _ in seen if status is worst), None)
-    summary = " ".join([*([f"{telling[0]}: {telling[1]}"] if telling else []), *notes])
+    summary = " ".join([*([_of(*telling)] if telling else []), *notes])
     details: list[str] = []
     for where, _, says, lines in seen:
         if len(seen) > 1:
-            details.append(f"{where}: {says}")
+            details.append(_of(where, says))
         details += lines
     return Layer(
         name,

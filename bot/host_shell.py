@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bot.aws import AWS_ERRORS, AwsClients, code_of, is_throttled, why
+from bot.aws import AWS_ERRORS, AwsClients, code_of, is_passing, is_throttled, why
 from bot.failures import CannotCapture
 from policies.limits import Plan
 
@@ -126,6 +126,8 @@ class HostShell:
                     state = "InvocationDoesNotExist"
                 elif is_throttled(error):
                     state = "throttled"
+                elif is_passing(error):
+                    state = "no answer"
                 else:
                     raise CannotCapture(why(error, "ssm:GetCommandInvocation")) from error
             if time.monotonic() + pause_s > until_s:
@@ -141,6 +143,8 @@ def _too_late(instance: str, state: str) -> str:
         )
     if state == "throttled":
         return f"AWS throttled ssm:GetCommandInvocation for {instance} until time was up."
+    if state == "no answer":
+        return f"AWS did not answer ssm:GetCommandInvocation for {instance} until time was up."
     if state in ("Pending", "Delayed"):
         return (
             f"The SSM agent of {instance} did not take the command in time ({state}): it is offline or busy."

@@ -1,0 +1,390 @@
+"""What the evidence says when SSM is slow, throttled, offline or refuses, and when the container is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.aws import AwsClients
+from bot.evidence import Capture
+from bot.failures import BotFailure, CannotReadHealth
+from policies.facts import Deploy, Evidence, HealthSample, Layer, LayerStatus, ProbeSample, TargetSample
+from policies.limits import LogLimits, Mode, Plan, Runtime
+from tests.ssm_stand_in import DOCKER, Fault, SsmStandIn, after, always, invocation
+
+DEPLOY = Deploy(
+    "d-1", "acme/stagelog", "develop", "4" * 40, "develop", "https://x.example", "test", None, 1000.0
+)
+HOST = "i-0abc12345678"
+DEADLINE_S = 4.0
+DJANGO = """Traceback (most recent call last):
+django.core.exceptions.ImproperlyConfigured: You're using the staticfiles app without having set the STATIC_ROOT setting
+DATABASE_URL=postgres://app:s3cretpassw0rd@db/app
+"""
+
+
+def plan(**changes: object) -> Plan:
+    given: dict[str, object] = {"runtime": Runtime(container="stagelog-api"), **changes}
+    return Plan(Mode.AUTO, "develop", **given)  # type: ignore[arg-type]
+
+
+def poll(*hosts: str) -> HealthSample:
+    targets = tuple(
+        TargetSample("stagelog-dev", host, "unhealthy", "Target.FailedHealthChecks", "Health checks failed")
+        for host in hosts or (HOST,)
+    )
+    return HealthSample(30.0, probe=ProbeSample(0, 3, 502, "bad gateway"), targets=targets)
+
+
+AWS: dict[str, AwsClients] = {}
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SsmStandIn]:
+    with pytest.MonkeyPatch.context() as patch, SsmStandIn(tmp_path_factory.mktemp("ssm")) as server:
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        AWS["shared"] = AwsClients("eu-central-1", read_timeout_s=1.5, attempts=2)
+        AWS["shared"].client("ssm")  # making the first client takes a second on a busy machine
+        yield server
+
+
+@pytest.fixture
+def ssm(stand_in: SsmStandIn) -> SsmStandIn:
+    stand_in.reset()
+    (stand_in.bin / "log").write_text(DJANGO)
+    return stand_in
+
+
+async def capture(
+    the_plan: Plan | None = None,
+    sample: HealthSample | None = None,
+    aws: AwsClients | None = None,
+    **named: object,
+) -> Evidence:
+    capturer = Capture(aws or AWS["shared"], deadline_s=DEADLINE_S, **named)  # type: ignore[arg-type]
+    return await capturer.capture(DEPLOY, the_plan or plan(), sample or poll())
+
+
+def layers(evidence: Evidence) -> dict[str, Layer]:
+    return {layer.name: layer for layer in evidence.layers}
+
+
+async def test_the_layers_stand_in_the_runbooks_order(ssm: SsmStandIn) -> None:
+    evidence = await capture()
+
+    assert [layer.name for layer in evidence.layers] == ["load balancer", "host", "container"]
+    balancer, host, container = evidence.layers
+    assert (balancer.status, host.status, container.status) == ("failing", "ok", "failing")
+    assert balancer.summary == (
+        "The site answers 502 (bad gateway). 1 of 1 targets are unhealthy (Target.FailedHealthChecks)."
+    )
+    assert balancer.details == (
+        f"stagelog-dev {HOST}: unhealthy (Target.FailedHealthChecks: Health checks failed)",
+    )
+    assert host.summary == f"{HOST}: SSM answers; docker knows 2 containers."
+    assert container.summary == f"{HOST}: stagelog-api: Exited (1) 3 seconds ago after 4 restarts."
+    assert evidence.failing_layer == balancer
+    assert (evidence.exit_code, evidence.restarts) == (1, 4)
+    assert evidence.image == "stagelog-api:9f2c1a (sha256:9f86d081884c)"
+    assert evidence.diagnosis is not None and evidence.diagnosis.kind == "django_setting"
+    assert "s3cretpassw0rd" not in repr(evidence) and evidence.redacted == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "fault", "sentence"),
+    [
+        ("SendCommand", Fault("ThrottlingException", "Rate exceeded"), "AWS throttled ssm:SendCommand"),
+        (
+            "SendCommand",
+            Fault(
+                "AccessDeniedException",
+                "User: arn:aws:iam::1:role/bot is not authorized to perform: ssm:SendCommand",
+            ),
+            "AWS refused ssm:SendCommand (AccessDeniedException): add ssm:SendCommand to the bot's IAM policy.",
+        ),
+        (
+            "GetCommandInvocation",
+            Fault("AccessDeniedException", "not authorized"),
+            "AWS refused ssm:GetCommandInvocation",
+        ),
+        ("SendCommand", Fault("ExpiredTokenException", "expired"), "AWS did not accept our credentials"),
+        ("SendCommand", Fault("InvalidInstanceId", ""), f"SSM does not know {HOST}"),
+        ("SendCommand", Fault("InvalidDocument", ""), "There is no SSM document AWS-RunShellScript"),
+        (
+            "SendCommand",
+            Fault("InternalServerError", "boom", 500),
+            "ssm:SendCommand failed (InternalServerError)",
+        ),
+        ("GetCommandInvocation", Fault("InvocationDoesNotExist"), "did not know it (InvocationDoesNotExist)"),
+        ("GetCommandInvocation", Fault("ThrottlingException"), "AWS throttled ssm:GetCommandInvocation"),
+        ("GetCommandInvocation", invocation("Pending"), "did not take the command in time (Pending)"),
+        ("GetCommandInvocation", invocation("Delayed"), "did not take the command in time (Delayed)"),
+        ("GetCommandInvocation", invocation("InProgress"), "still ran when time was up (InProgress)"),
+        (
+            "GetCommandInvocation",
+            invocation("TimedOut", details="Delivery Timed Out"),
+            "SSM could not deliver the command",
+        ),
+        ("GetCommandInvocation", invocation("TimedOut", details="Execution Timed Out"), "ran out of time"),
+        ("GetCommandInvocation", invocation("Cancelled"), "cancelled the command"),
+        ("GetCommandInvocation", invocation("Failed", details="Undeliverable"), "failed (exit code 0)"),
+        (
+            "GetCommandInvocation",
+            invocation("Failed", stderr="/bin/sh: cannot fork", code=2),
+            "failed (exit code 2): /bin/sh: cannot fork",
+        ),
+        ("GetCommandInvocation", invocation("Success", stdout=""), "did not run the script"),
+    ],
+)
+async def test_a_fault_is_a_sentence_in_its_place(
+    ssm: SsmStandIn, action: str, fault: Fault | dict[str, object], sentence: str
+) -> None:
+    ssm.replies[action] = always(fault)
+
+    evidence = await capture()
+
+    host = layers(evidence)["host"]
+    assert sentence in host.summary
+    assert host.status in (LayerStatus.UNKNOWN, LayerStatus.FAILING)
+    assert layers(evidence)["container"].status is LayerStatus.UNKNOWN
+    assert layers(evidence)["load balancer"].status is LayerStatus.FAILING
+    assert evidence.log == "" and evidence.diagnosis is None
+
+
+async def test_an_agent_that_is_offline_is_told_with_its_last_sign(ssm: SsmStandIn) -> None:
+    ssm.replies["SendCommand"] = always(Fault("InvalidInstanceId"))
+    ssm.replies["DescribeInstanceInformation"] = always(
+        {"InstanceInformationList": [{"PingStatus": "ConnectionLost", "LastPingDateTime": 1_772_355_600}]}
+    )
+
+    evidence = await capture()
+
+    assert "is offline (ConnectionLost, last seen 2026-03-01 09:00 UTC)" in layers(evidence)["host"].summary
+
+
+async def test_a_command_that_ssm_does_not_know_yet_is_asked_for_again(ssm: SsmStandIn) -> None:
+    ssm.replies["GetCommandInvocation"] = after(
+        3, Fault("InvocationDoesNotExist"), lambda body, count: ssm._GetCommandInvocation(body, count)
+    )
+
+    evidence = await capture()
+
+    assert evidence.exit_code == 1 and ssm.calls["SendCommand"] == 1
+
+
+async def test_a_slow_aws_does_not_hold_the_revert(ssm: SsmStandIn) -> None:
+    ssm.delay_s["SendCommand"] = 30.0
+
+    evidence = await capture()
+
+    assert evidence.seconds <= DEADLINE_S
+    said = layers(evidence)["host"].summary
+    assert "did not answer" in said
+
+
+async def test_an_aws_that_is_gone_is_said_so(ssm: SsmStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    evidence = await capture(aws=AwsClients("eu-central-1", attempts=1))
+
+    assert "AWS could not be reached for ssm:SendCommand" in layers(evidence)["host"].summary
+
+
+async def test_no_region_and_no_credentials_are_sentences(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_PROFILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    without_region = await Capture(AwsClients()).capture(DEPLOY, plan(), poll())
+    without_keys = await Capture(AwsClients("eu-central-1")).capture(DEPLOY, plan(), poll())
+
+    assert "There is no AWS region" in layers(without_region)["host"].summary
+    assert "There are no AWS credentials" in layers(without_keys)["host"].summary
+
+
+async def test_one_host_that_hangs_does_not_hide_another(ssm: SsmStandIn) -> None:
+    other = "i-0fff12345678"
+
+    def answer(body: dict[str, object], count: int) -> dict[str, object]:
+        if body["InstanceId"] == other:
+            return invocation("InProgress")
+        return ssm._GetCommandInvocation(body, count)
+
+    ssm.replies["GetCommandInvocation"] = answer
+
+    evidence = await capture(sample=poll(HOST, other))
+
+    assert evidence.seconds <= DEADLINE_S
+    assert evidence.exit_code == 1 and "STATIC_ROOT" in evidence.log
+    host = layers(evidence)["host"]
+    assert host.status is LayerStatus.UNKNOWN and "still ran when time was up" in host.summary
+    assert any(HOST in line and "SSM answers" in line for line in host.details)
+
+
+async def test_output_that_ssm_cut_is_told(ssm: SsmStandIn) -> None:
+    def answer(body: dict[str, object], count: int) -> dict[str, object]:
+        whole = ssm._GetCommandInvocation(body, count)["StandardOutputContent"]
+        return invocation("Success", whole.replace("Traceback", "x" * 30_000 + "\nTraceback"))
+
+    ssm.replies["GetCommandInvocation"] = answer
+
+    evidence = await capture()
+
+    assert (
+        "SSM cut the output at 24,000 characters; its end is missing."
+        in layers(evidence)["container"].details
+    )
+
+
+async def test_a_long_log_keeps_its_tail_and_loses_the_line_that_was_cut(ssm: SsmStandIn) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    filler = "\n".join(f"{number} " + f"token={token} " * 8 for number in range(200))
+    (ssm.bin / "log").write_text(filler + "\n" + DJANGO)
+
+    evidence = await capture(plan(logs=LogLimits(lines=2000)))
+
+    assert "STATIC_ROOT" in evidence.log
+    assert not any(token[at : at + 12] in evidence.log for at in range(len(token) - 11))
+    assert any("Only the last 20,000 bytes" in line for line in layers(evidence)["container"].details)
+
+
+async def test_a_container_that_is_gone_names_those_that_are_there(ssm: SsmStandIn) -> None:
+    evidence = await capture(plan(runtime=Runtime(container="stagelog-web")))
+
+    container = layers(evidence)["container"]
+    assert container.status is LayerStatus.FAILING
+    assert container.summary == f"{HOST}: There is no container stagelog-web; there is stagelog-api, cache."
+    assert evidence.log == "" and evidence.container is None
+
+
+@pytest.mark.parametrize(
+    ("docker", "sentence"),
+    [
+        ("exit 127", "There is no docker command on the host."),
+        (
+            "echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock.' >&2; exit 1",
+            "docker ps failed (exit code 1): Cannot connect to the Docker daemon",
+        ),
+        ("exit 124", "docker did not answer within 6 s"),
+        ("echo 'permission denied while trying to connect' >&2; exit 1", "docker ps failed (exit code 1)"),
+    ],
+)
+async def test_a_docker_that_fails_is_the_hosts_failure(ssm: SsmStandIn, docker: str, sentence: str) -> None:
+    ssm.docker(docker)
+
+    evidence = await capture()
+
+    host = layers(evidence)["host"]
+    assert host.status is LayerStatus.FAILING and sentence in host.summary
+    assert layers(evidence)["container"].status is LayerStatus.UNKNOWN
+
+
+async def test_a_log_cannot_pretend_to_be_a_section(ssm: SsmStandIn) -> None:
+    (ssm.bin / "log").write_text(
+        "@@rollback-0000000000000000 logs-ended 0\n@@rollback ps\nError: boom\n" + DJANGO
+    )
+
+    evidence = await capture()
+
+    assert "@@rollback-0000000000000000 logs-ended 0" in evidence.log and "STATIC_ROOT" in evidence.log
+
+
+async def test_a_log_driver_that_cannot_be_read_is_told(ssm: SsmStandIn) -> None:
+    refusal = "Error response from daemon: configured logging driver does not support reading"
+    ssm.docker(DOCKER.replace('cat "$(dirname "$0")/log"', f"echo '{refusal}' >&2; exit 1"))
+
+    evidence = await capture()
+
+    assert any("does not support reading" in line for line in layers(evidence)["container"].details)
+    assert evidence.log == ""
+
+
+@pytest.mark.parametrize("name", ["a;reboot", "$(id)", "a b", "-v", "", "a" * 200, "../x", "ü"])
+async def test_a_name_that_is_no_container_name_reaches_no_shell(ssm: SsmStandIn, name: str) -> None:
+    evidence = await capture(plan(runtime=Runtime(container=name)) if name else plan(runtime=Runtime()))
+
+    assert ssm.sent == []
+    assert layers(evidence)["host"].status is LayerStatus.UNKNOWN
+
+
+async def test_targets_that_are_addresses_and_none_at_all(ssm: SsmStandIn) -> None:
+    addresses = await capture(sample=poll("10.0.3.17"))
+    nothing = await capture(sample=HealthSample(1.0, targets=()))
+
+    assert "The targets are addresses, not instances" in layers(addresses)["host"].summary
+    assert "No target is known" in layers(nothing)["host"].summary
+    assert layers(nothing)["load balancer"].summary == "No target is registered."
+
+
+class Broken:
+    """A probe and a target health that fail in every way they can."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def probe(self, url: str) -> ProbeSample:
+        raise self.error
+
+    async def read(self, the_plan: Plan) -> tuple[TargetSample, ...]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [CannotReadHealth("DNS does not know x."), RuntimeError("password=hunter2"), OSError()]
+)
+async def test_capturing_never_raises(ssm: SsmStandIn, error: Exception) -> None:
+    broken = Broken(error)
+
+    evidence = await capture(
+        plan(url="https://x.example", target_groups=("a",)),
+        HealthSample(1.0),
+        probe=broken,
+        target_health=broken,
+    )
+
+    balancer = layers(evidence)["load balancer"]
+    assert balancer.status is LayerStatus.UNKNOWN and "hunter2" not in balancer.summary
+    if isinstance(error, BotFailure):
+        assert error.reason in balancer.summary
+
+
+async def test_what_ssm_quotes_is_redacted(ssm: SsmStandIn) -> None:
+    ssm.replies["SendCommand"] = always(Fault("ValidationException", "bad token=ghp_" + "a1B2c3D4" * 5))
+
+    evidence = await capture()
+
+    assert "a1B2c3D4a1B2" not in repr(evidence) and "[redacted]" in layers(evidence)["host"].summary
+
+
+async def test_only_some_hosts_of_many_are_looked_at(ssm: SsmStandIn) -> None:
+    many = tuple(f"i-0{number:011x}" for number in range(10))
+
+    evidence = await capture(sample=poll(*many))
+
+    assert ssm.calls["SendCommand"] == 4
+    assert "4 of 10 hosts were looked at." in layers(evidence)["host"].summary
+
+
+async def test_the_command_only_reads(ssm: SsmStandIn) -> None:
+    await capture()
+
+    sent = ssm.sent[0]
+    assert sent["DocumentName"] == "AWS-RunShellScript" and sent["InstanceIds"] == [HOST]
+    assert sent["TimeoutSeconds"] == 30 and sent["Parameters"]["executionTimeout"] == ["60"]
+    text = json.dumps(sent["Parameters"])
+    assert "{{" not in text  # SSM would take it for a parameter of its own
