@@ -88,7 +88,8 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
         connection.isolation_level = "IMMEDIATE"
         connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000:.0f}")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        # With NORMAL a power cut takes the last commits with it, and with them deliveries that were answered 202.
+        connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     return engine
