@@ -276,8 +276,9 @@ class Eyes:
         judged = Watch(baseline.samples, plan.health)
         for sample in after:
             judged.see(sample)
-        begun_s = after[0].t_s if after else self._now() - since_s
-        # A deploy that was heard of late (we were down) still gets the time to fail its budget.
+        # Heard of late, or gone on with after a time without us: it still gets the time to fail its budget,
+        # else a service that failed all the while we were away would end as watched to its end.
+        begun_s = self._now() - since_s
         until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
         crash = CrashLook(self._evidence, deploy, plan, found=any(sample.crash for sample in after))
         try:
