@@ -25,6 +25,7 @@ from bot.ports import (
     TargetHealth,
     Traffic,
 )
+from bot.steady_clock import Clock, steady
 from policies.facts import (
     Baseline,
     CommitFacts,
@@ -223,9 +224,9 @@ class Eyes:
             return None
 
     async def _look_and_keep(
-        self, deploy: Deploy, plan: Plan, since_s: float, *, crash: bool = False
+        self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
     ) -> HealthSample:
-        at_s = self._now()
+        at_s = now()
         sample, siblings_bad = await asyncio.gather(
             self.look(plan, at_s - since_s), asyncio.to_thread(self._siblings.bad_share, deploy.service)
         )
@@ -245,7 +246,7 @@ class Eyes:
         if plan.ignored:
             return
         for _ in range(BASELINE_POLLS):
-            await self._look_and_keep(deploy, plan, deploy.completed_at_s)
+            await self._look_and_keep(deploy, plan, deploy.completed_at_s, self._now)
             await asyncio.sleep(min(BASELINE_PAUSE_S, plan.health.interval_s))
 
     async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
@@ -270,20 +271,20 @@ class Eyes:
     async def watch(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> Watched:
         """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
         an earlier run of this step stored; the deadline is absolute."""
-        since_s = deploy.completed_at_s
-        await asyncio.to_thread(self._samples.note_service, deploy.service, plan, self._now())
+        now, since_s = steady(self._now), deploy.completed_at_s
+        await asyncio.to_thread(self._samples.note_service, deploy.service, plan, now())
         after = await self._seen(deploy, since_s)
         judged = Watch(baseline.samples, plan.health)
         for sample in after:
             judged.see(sample)
         # Heard of late, or gone on with after a time without us: it still gets the time to fail its budget,
         # else a service that failed all the while we were away would end as watched to its end.
-        begun_s = self._now() - since_s
+        begun_s = now() - since_s
         until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
         crash = CrashLook(self._evidence, deploy, plan, found=any(sample.crash for sample in after))
         try:
             while True:
-                after.append(await self._look_and_keep(deploy, plan, since_s, crash=crash.found))
+                after.append(await self._look_and_keep(deploy, plan, since_s, now, crash=crash.found))
                 verdict = judged.see(after[-1])
                 crash.consider(after[-1])
                 newer = await asyncio.to_thread(self._history.superseded_by, deploy)
@@ -293,27 +294,29 @@ class Eyes:
                 over = after[-1].t_s >= until_t_s
                 if verdict.status == Health.UNHEALTHY or over or newer is not None:
                     kept = tuple(after[-KEPT_SAMPLES:])
-                    return Watched(Health(verdict.status), verdict, kept, self._now())
-                await self._pause(plan, after[-1], since_s)
+                    return Watched(Health(verdict.status), verdict, kept, now())
+                await self._pause(plan, after[-1], since_s, now)
         finally:
             crash.stop()
 
     async def until_recovered(self, incident: Incident, plan: Plan) -> Watched | None:
         """While nobody acted: poll until the service is well again, or `decide_within_s` is up (None)."""
-        since_s = self._now()
+        now = steady(self._now)
+        since_s = now()
         after: list[HealthSample] = []
-        while self._now() < since_s + plan.rollback.decide_within_s:
-            after.append(await self._look_and_keep(incident.deploy, plan, since_s))
+        while now() < since_s + plan.rollback.decide_within_s:
+            after.append(await self._look_and_keep(incident.deploy, plan, since_s, now))
             verdict = is_recovered(tuple(after), plan.health)
             if verdict.status == Health.HEALTHY:
-                return Watched(Health.HEALTHY, verdict, tuple(after[-KEPT_SAMPLES:]), self._now())
-            await self._pause(plan, after[-1], since_s)
+                return Watched(Health.HEALTHY, verdict, tuple(after[-KEPT_SAMPLES:]), now())
+            await self._pause(plan, after[-1], since_s, now)
         return None
 
     async def verify(self, incident: Incident, plan: Plan) -> Watched:
         """See `ports.Watching.verify`."""
+        now = steady(self._now)
         proposed = incident.state is IncidentState.PROPOSED
-        pushed_s = incident.pushed_at_s or self._now()
+        pushed_s = incident.pushed_at_s or now()
         until_s = pushed_s + (PROPOSED_PATIENCE_S if proposed else plan.rollback.verify_within_s)
         deployed_s: float | None = None
         while True:
@@ -322,11 +325,11 @@ class Eyes:
                 if deployed_s is not None:
                     until_s = deployed_s + plan.rollback.verify_within_s
             since_s = pushed_s if deployed_s is None else deployed_s
-            latest = await self._look_and_keep(incident.deploy, plan, since_s)
+            latest = await self._look_and_keep(incident.deploy, plan, since_s, now)
             seen = await self._seen(incident.deploy, since_s)
             verdict = is_recovered(tuple(seen), plan.health)
             well = verdict.status == Health.HEALTHY
-            over = self._now() >= until_s
+            over = now() >= until_s
             if (well and deployed_s is not None) or over:
                 if deployed_s is None:
                     unheard = "No deploy of the revert was heard of"
@@ -334,13 +337,13 @@ class Eyes:
                     reason = f"{unheard}, {how}. {verdict.reason}"
                     verdict = replace(verdict, reason=reason, rule=UNDEPLOYED)
                 health = Health.HEALTHY if well else Health.UNHEALTHY
-                return Watched(health, verdict, tuple(seen[-KEPT_SAMPLES:]), self._now())
-            await self._pause(plan, latest, since_s)
+                return Watched(health, verdict, tuple(seen[-KEPT_SAMPLES:]), now())
+            await self._pause(plan, latest, since_s, now)
 
-    async def _pause(self, plan: Plan, last: HealthSample, since_s: float) -> None:
+    async def _pause(self, plan: Plan, last: HealthSample, since_s: float, now: Clock) -> None:
         """Until the next poll is due, counted from the last one's beginning."""
         due_s = since_s + last.t_s + plan.health.interval_s
-        await asyncio.sleep(max(0.05, due_s - self._now()))
+        await asyncio.sleep(max(0.05, due_s - now()))
 
 
 def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:
