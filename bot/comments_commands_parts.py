@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from bot.command_ports import Considered, Standing
 from bot.comments_evidence import LAYER_SIGNS, SIGNS_OF_STATUS
+from bot.comments_headline import bad_commits, headline, pull_request_of
 from bot.comments_text import compared, instant, prose, short, squares
 from policies.asked import Part
 from policies.cleaning import inline
-from policies.facts import Decision, Deploy, Evidence, Reverted, RollbackOrder
+from policies.facts import Decision, Deploy, Evidence, Incident, PullRequestFacts, Reverted, RollbackOrder
 from policies.limits import Plan
 
 MOST_FILES = 50
+_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?(?:_[A-Za-z0-9]{1,40})?")
 
 
 def gates_part(decision: Decision) -> Part:
@@ -89,3 +93,40 @@ def named_switch(standing: Standing) -> str:
 def until(until_s: float | None) -> str:
     """` until 2026-05-04 14:03:09 UTC`, empty without an end."""
     return "" if until_s is None else f" until {instant(until_s, dated=True)} UTC"
+
+
+def who(login: str) -> str:
+    """A login as a mention; anything else as harmless words."""
+    return f"@{login}" if _LOGIN.fullmatch(login) else prose(login, 60)
+
+
+def in_environment(environment: str) -> str:
+    """` in `develop``, empty for none."""
+    return f" in {inline(environment, 100)}" if environment else ""
+
+
+def told(incident: Incident) -> str:
+    """The incident in one sentence, without the repository's name."""
+    return prose(headline(incident).partition(": ")[2])
+
+
+def named_commits(commits: tuple[str, ...], incident: Incident | None) -> str:
+    named = []
+    for sha in commits[:5] or (bad_commits(incident)[:5] if incident else ()):
+        known: PullRequestFacts | None = pull_request_of(incident, sha) if incident else None
+        named.append(f"#{known.number} ({short(sha)})" if known else short(sha))
+    more = f" and {len(commits) - 5} more" if len(commits) > 5 else ""
+    return ", ".join(named) + more
+
+
+def listed(names: tuple[str, ...], last: str = "and") -> str:
+    shown = [inline(name, 100) for name in names[:10]]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"
+
+
+def quoted(name: str) -> str:
+    return f'"{name}"' if " " in name else name
+
+
+def environment_of(target: str) -> str:
+    return target.partition(":")[2] or target

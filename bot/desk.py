@@ -11,8 +11,9 @@ from typing import Protocol
 
 import structlog
 
-from bot import comments_commands as say
 from bot.command_ports import About, Answering, Considered, Followed, Relanded, Standing
+from bot.comments_commands import plain_answer
+from bot.comments_reland import reland_pull_request
 from bot.config import CONFIG_PATH
 from bot.conversation import GitHubConversation
 from bot.failures import BotFailure, CannotReadRepository
@@ -165,7 +166,7 @@ class CommandDesk:
             asked.who or "somebody",
             asked.where,
             what,
-            say.plain_answer(reply),
+            plain_answer(reply),
             self._now(),
             repository=asked.repository,
             incident_id=reply.incident_id,
@@ -250,6 +251,7 @@ class CommandDesk:
             reason=switch.reason,
             now_s=asked.at_s,
             until_s=switch.until_s,
+            place=f"{asked.repository}#{asked.number}",
         )
         if switch.name == SwitchName.FREEZE:
             await self._freezes.spread(target)
@@ -306,7 +308,7 @@ class CommandDesk:
         made = self._repository.reland(repository, branch, pull.number, pull.title, tuple(undone))
         if made.branch is None:
             return Relanded(None, made.reason, made.conflicts, made.command)
-        title, body = say.reland_pull_request(about, incident, made.relands, asked)
+        title, body = reland_pull_request(about, incident, made.relands, asked)
         proposed = self._conversation.propose(repository, made.branch, branch, title, body, draft=True)
         return Relanded(proposed)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 import time
 from collections.abc import Callable
 
 import structlog
 
-from bot import comments_commands as say
+from bot import comments_switches as say
 from bot.check_runs import GitHubCheckRuns
 from bot.conversation import GitHubConversation
 from bot.failures import BotFailure
@@ -20,6 +22,8 @@ from policies.limits import Plan
 log = structlog.get_logger(__name__)
 
 BOT = "rollback-bot"
+EXPIRY_EVERY_S = 2.0
+_PLACE = re.compile(r"([^#]+)#(\d{1,18})")
 
 
 class Freezes:
@@ -37,6 +41,7 @@ class Freezes:
         self._conversation = conversation
         self._checks = checks
         self._now = now
+        self._spread: set[tuple[str, float]] = set()
 
     async def spread(self, target: str) -> int:
         """Put the failing check on every open pull request to a frozen branch (`owner/name@branch`); how many.
@@ -77,6 +82,19 @@ class Freezes:
             once=f"freeze-after:{incident.id}",
         )
 
+    async def catch_up(self) -> None:
+        """Spread the freezes that were set by hand, once each in this process. Raises CannotStore; a GitHub
+        out of reach is tried again at the next turn."""
+        for row in await asyncio.to_thread(self._store.all_switches, self._now()):
+            mark = (row.target, row.set_at_s)
+            if row.name is not SwitchName.FREEZE or row.place or mark in self._spread:
+                continue
+            try:
+                await self.spread(row.target)
+                self._spread.add(mark)
+            except BotFailure as failure:
+                log.warning("freeze.not_spread", target=row.target, reason=failure.reason)
+
     async def expire(self) -> int:
         """End the switches whose time is up, with a note in the audit; how many. May be repeated, by several
         workers at once. Raises CannotStore."""
@@ -85,6 +103,7 @@ class Freezes:
             await asyncio.to_thread(self._end, row)
             if row.name is SwitchName.FREEZE:
                 await self._thaw_quietly(row.target)
+            await asyncio.to_thread(self._tell_where_it_was_set, row)
             # Last, because the switch that still stands is the trace by which the rest is done again.
             await asyncio.to_thread(self._store.clear_switch, row.name, row.target, set_at_s=row.set_at_s)
             ended += 1
@@ -104,6 +123,17 @@ class Freezes:
             once=f"expired:{row.name}:{row.target}:{row.set_at_s:.3f}",
         )
         log.info("switch.expired", name=str(row.name), target=row.target)
+
+    def _tell_where_it_was_set(self, row: SwitchRow) -> None:
+        place = _PLACE.fullmatch(row.place)
+        if place is None or row.until_s is None:
+            return
+        marker = say.expiry_marker(str(row.name), row.target, row.set_at_s)
+        body = say.expiry_comment(str(row.name), row.target, row.actor, row.until_s)
+        try:
+            self._conversation.say(place[1], int(place[2]), marker, body)
+        except BotFailure as failure:
+            log.warning("expiry.untold", target=row.target, reason=failure.reason)
 
     async def _thaw_quietly(self, target: str) -> None:
         try:
@@ -131,3 +161,27 @@ class Freezes:
     def _row(self, target: str) -> SwitchRow | None:
         standing = self._store.all_switches(self._now())
         return next((row for row in standing if row.name is SwitchName.FREEZE and row.target == target), None)
+
+
+class SwitchExpiry(threading.Thread):
+    """Ends switches whose time is up, in every worker; a thread, because GitHub may be slow to hear of it."""
+
+    def __init__(self, freezes: Freezes, every_s: float = EXPIRY_EVERY_S) -> None:
+        super().__init__(name="switch-expiry", daemon=True)
+        self._freezes = freezes
+        self._every_s = every_s
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            try:
+                asyncio.run(self._freezes.expire())
+                asyncio.run(self._freezes.catch_up())
+            except BotFailure as failure:
+                log.warning("expiry.failed", reason=failure.reason)
+            except Exception:
+                log.exception("expiry.broke")

@@ -201,7 +201,9 @@ async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan
     ended = replace(incident, state=state, reason=reason)
     ended = await world.record(ended, f"Ended: {state.value}.", stamp="closed_at_s")
     await world.tell(ended, plan)
-    return await world.close(incident.deploy, plan, incident.recovery or incident.watched, reason)
+    # What recovered after a rollback is the old version: it speaks for that one, not for this deploy.
+    judged = incident.watched if incident.reverted else incident.recovery or incident.watched
+    return await world.close(incident.deploy, plan, judged, reason)
 
 
 def _unanswered(incident: Incident) -> str:

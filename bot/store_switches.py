@@ -38,7 +38,8 @@ class AuditRow(NamedTuple):
 
 
 class SwitchRow(NamedTuple):
-    """A switch that was set: by whom, why, and until when (epoch; None: until it is cleared)."""
+    """A switch that was set: by whom, why, and until when (epoch; None: until it is cleared). `place` is the
+    pull request on which it was set (`owner/name#42`), empty where it was set by hand."""
 
     name: SwitchName
     target: str
@@ -46,6 +47,7 @@ class SwitchRow(NamedTuple):
     actor: str
     reason: str
     set_at_s: float
+    place: str = ""
 
 
 def branch_target(repository: str, branch: str) -> str:
@@ -116,6 +118,7 @@ class SwitchMemory(Database):
         reason: str,
         now_s: float,
         until_s: float | None = None,
+        place: str = "",
     ) -> None:
         """Set a switch on `target`: a service (hold), `branch_target(…)` (freeze), a repository or EVERYWHERE
         (kill). May be repeated; the last one stands. Raises CannotStore."""
@@ -126,8 +129,9 @@ class SwitchMemory(Database):
             actor=plain(actor),
             reason=plain(reason),
             set_at_s=now_s,
+            place=plain(place),
         )
-        kept = {key: insert.excluded[key] for key in ("until_s", "actor", "reason", "set_at_s")}
+        kept = {key: insert.excluded[key] for key in ("until_s", "actor", "reason", "set_at_s", "place")}
         with self.transaction() as connection:
             connection.execute(
                 insert.on_conflict_do_update(index_elements=switch_rows.primary_key, set_=kept)
@@ -141,6 +145,15 @@ class SwitchMemory(Database):
             which = sa.and_(which, switch_rows.c.set_at_s == set_at_s)
         with self.transaction() as connection:
             done = connection.execute(sa.delete(switch_rows).where(which))
+        return done.rowcount > 0
+
+    def end_switch(self, name: SwitchName | str, target: str, now_s: float) -> bool:
+        """Make a switch end now; whether it was on. A worker clears it, and what it left elsewhere, as when
+        its time is up by itself. May be repeated. Raises CannotStore."""
+        which = _is(SwitchName(name), plain(target))
+        still_on = sa.or_(switch_rows.c.until_s.is_(None), switch_rows.c.until_s > now_s)
+        with self.transaction() as connection:
+            done = connection.execute(sa.update(switch_rows).where(which, still_on).values(until_s=now_s))
         return done.rowcount > 0
 
     def audit(

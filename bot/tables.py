@@ -130,6 +130,7 @@ switches = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("set_at_s", INSTANT, nullable=False),
+    Column("place", Text, nullable=False, server_default=text("''")),
 )
 
 audit = Table(

@@ -18,6 +18,7 @@ from bot import migrations
 from bot.background import Background
 from bot.durable import Engine, EngineClient, new_executor_id, register
 from bot.failures import BadSettings, BotFailure
+from bot.freezes import SwitchExpiry
 from bot.settings import Settings
 from bot.store import Store
 from bot.wiring import Worker, worker_parts
@@ -52,6 +53,8 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         engine.start()
         background = Background(parts.eyes, parts.store, parts.store)
         background.start()
+        expiry = SwitchExpiry(parts.freezes)
+        expiry.start()
         log.info(
             "worker.started", executor=executor_id, database="sqlite" if settings.on_sqlite else "postgresql"
         )
@@ -59,6 +62,7 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
             _live(parts.store, client, executor_id, settings.worker_dead_after_s, stopping)
         finally:
             background.stop()
+            expiry.stop()
             engine.stop()
             client.hand_back((executor_id,))
             parts.store.forget_executor(executor_id)

@@ -1,6 +1,8 @@
-"""GET /api/incidents and /api/incidents/ID: the dashboard's facts as JSON."""
+"""GET /api/incidents, /api/incidents/ID and /api/audit: the dashboard's facts as JSON."""
 
 from __future__ import annotations
+
+import time
 
 from flask import Blueprint, Response, request
 
@@ -15,7 +17,7 @@ MOST = 500
 
 
 def incidents_api(store: Store, access: Access) -> Blueprint:
-    """Both endpoints, for those whom `access` lets in."""
+    """The endpoints, for those whom `access` lets in."""
     blueprint = Blueprint("api", __name__, url_prefix="/api")
 
     @blueprint.before_request
@@ -39,6 +41,20 @@ def incidents_api(store: Store, access: Access) -> Blueprint:
         if found is None:
             raise Refused(404, "There is no incident of that id.")
         return answer(200, **incident_view(found))
+
+    @blueprint.get("/audit")
+    def audit() -> Response:
+        """Newest first, with the switches that are on; `?repository=`, `?incident=`, `?limit=` narrow it
+        down. Raises Refused (400)."""
+        rows = store.audit_rows(
+            limit_of(request.args.get("limit")),
+            repository=request.args.get("repository"),
+            incident_id=request.args.get("incident"),
+        )
+        switches = store.all_switches(time.time())
+        return answer(
+            200, audit=[row._asdict() for row in rows], switches=[switch._asdict() for switch in switches]
+        )
 
     return blueprint
 

@@ -58,6 +58,19 @@ def pages(store: Store, access: Access) -> Blueprint:
             worker_age_s=store.last_beat_age_s(),
         )
 
+    @blueprint.get("/audit")
+    def audit() -> str:
+        """Who asked for what, newest first; `?repository=`, `?incident=` and `?limit=` narrow it down."""
+        return render_template(
+            "audit.html",
+            rows=store.audit_rows(
+                limit_of(request.args.get("limit")),
+                repository=request.args.get("repository"),
+                incident_id=request.args.get("incident"),
+            ),
+            switches=store.all_switches(time.time()),
+        )
+
     @blueprint.get("/incidents/<path:incident_id>")
     def incident(incident_id: str) -> str:
         found = store.incident(incident_id)

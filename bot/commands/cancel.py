@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot import comments_commands as say
+from bot import comments_orders as say
 from bot.command_ports import Call, CommandWorld, with_incident
 from policies.asked import Reply
 

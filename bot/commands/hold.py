@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bot import comments_commands as say
+from bot import comments_switches as say
 from bot.command_ports import Call, CommandWorld, with_incident
+from bot.comments_commands import which_service
 from bot.store_switches import SwitchName
 from policies.asked import Reply
 from policies.facts import Switch
@@ -13,7 +14,7 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     """Set the hold of the service, or with `--repo` the kill switch of the repository."""
     name, target = switch_of(call)
     if not target:
-        return say.which_service(call.command.verb)
+        return which_service(call.command.verb)
     duration_s = call.command.duration_s
     until_s = None if duration_s is None else call.asked.at_s + duration_s
     switch = Switch(str(name), True, call.command.reason, until_s)

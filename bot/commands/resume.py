@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bot import comments_commands as say
+from bot import comments_switches as say
 from bot.command_ports import Call, CommandWorld
 from bot.commands.hold import switch_of
+from bot.comments_commands import which_service
 from policies.asked import Reply
 
 
@@ -12,7 +13,7 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     """Clear what `hold` set, and tell what still stands in the way."""
     name, target = switch_of(call)
     if not target:
-        return say.which_service(call.command.verb)
+        return which_service(call.command.verb)
     was_on = await world.switch_off(call.asked, str(name), target)
     left = await world.standing(call.asked.repository, call.service, call.branch)
     return say.resumed(was_on, target, left)

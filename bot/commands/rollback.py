@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot import comments_commands as say
+from bot import comments_orders as say
 from bot.command_ports import Call, CommandWorld, with_incident
 from policies.asked import Reply
 
@@ -22,9 +22,8 @@ async def run(call: Call, world: CommandWorld) -> Reply:
         rehearsed = await world.rehearse(order) if order else None
         return say.dry_run(considered, rehearsed, call.plan, deploy)
     if order is None:
-        return with_incident(say.not_rolled_back(considered), incident)
-    if not await world.give(deploy, considered.order, True):
-        return say.could_not(call.asked, "The rollback could not be started.")
+        return with_incident(say.not_rolled_back(considered, incident), incident)
+    await world.give(deploy, considered.order, True)
     followed = await world.followed(deploy, considered.order)
     if not followed.heard and followed.incident is None and not followed.waiting:
         # The guard ended before it heard: nobody is at work now, so this starts one.

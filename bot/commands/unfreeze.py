@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot import comments_commands as say
+from bot import comments_switches as say
 from bot.command_ports import Call, CommandWorld
 from bot.store_switches import SwitchName, branch_target
 from policies.asked import Reply
