@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -39,6 +39,19 @@ MAX_HOSTS: Final = 4
 THREADS: Final = 16
 
 _log = structlog.get_logger(__name__)
+
+
+def _no_answer() -> str:
+    return "AWS did not answer before the capture's time was up."
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A look to take in a thread, and what it is waiting for if it has to be given up."""
+
+    where: str
+    look: Callable[[], Look]
+    waiting: Callable[[], str] = _no_answer
 
 
 class Capture:
@@ -146,37 +159,35 @@ class Capture:
         """A look at each place that runs the service, side by side, and notes on what was not looked at."""
         jobs, notes = self._jobs(plan, sample, until_s - OWN_WORDS_S)
         loop = asyncio.get_running_loop()
-        futures = [loop.run_in_executor(self._threads, job) for _, job in jobs]
+        futures = [loop.run_in_executor(self._threads, job.look) for job in jobs]
         if futures:
             await asyncio.wait(futures, timeout=max(0.0, until_s - time.monotonic()))
         looks = []
-        for (where, _), future in zip(jobs, futures, strict=True):
+        for job, future in zip(jobs, futures, strict=True):
             if not future.done():
                 future.cancel()
-                looks.append(blind(where, "It did not answer before the capture's time was up."))
+                looks.append(blind(job.where, job.waiting()))
             elif error := future.exception():
-                _log.error("a look failed", where=where, exc_info=error)
-                looks.append(blind(where, f"Looking at it failed ({type(error).__name__}: {error})."))
+                _log.error("a look failed", where=job.where, exc_info=error)
+                looks.append(blind(job.where, f"Looking at it failed ({type(error).__name__}: {error})."))
             else:
                 looks.append(future.result())
         return looks, notes
 
-    def _jobs(
-        self, plan: Plan, sample: HealthSample, until_s: float
-    ) -> tuple[list[tuple[str, Callable[[], Look]]], list[str]]:
+    def _jobs(self, plan: Plan, sample: HealthSample, until_s: float) -> tuple[list[_Job], list[str]]:
         runtime, lines = plan.runtime, plan.logs.lines
-        jobs: list[tuple[str, Callable[[], Look]]] = []
+        jobs: list[_Job] = []
         notes: list[str] = []
         if runtime.container:
             hosts, notes = _hosts(sample)
             shell = HostShell(self._aws, plan)
-            jobs += [
-                (one, partial(look_at_host, shell, one, runtime.container, lines, until_s)) for one in hosts
-            ]
+            for one in hosts:
+                look = partial(look_at_host, shell, one, runtime.container, lines, until_s)
+                jobs.append(_Job(one, look, partial(shell.waiting, one)))
         if runtime.ecs_service:
-            jobs.append((runtime.ecs_service, partial(look_at_service, self._aws, plan, until_s)))
+            jobs.append(_Job(runtime.ecs_service, partial(look_at_service, self._aws, plan, until_s)))
         if runtime.log_group:
-            jobs.append((runtime.log_group, partial(look_at_log_group, self._aws, plan, until_s)))
+            jobs.append(_Job(runtime.log_group, partial(look_at_log_group, self._aws, plan, until_s)))
         if not jobs and not notes:
             notes = ["No runtime is configured, so neither host nor container was looked at: set `runtime`."]
         return jobs, notes

@@ -19,6 +19,8 @@ DELIVERY_TIMEOUT_S: Final = 30
 FIRST_PAUSE_S: Final = 0.15
 LONGEST_PAUSE_S: Final = 1.0
 
+SENDING: Final = "sending"
+
 _INSTANCE: Final = re.compile(r"m?i-[0-9a-f]{8,17}")
 _DOCUMENT: Final = re.compile(r"[A-Za-z0-9_:/.-]{3,200}")
 _WAITING: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
@@ -48,6 +50,7 @@ class HostShell:
         self._aws = aws
         self._role_arn, self._region = plan.aws_role_arn, plan.aws_region
         self._document = plan.runtime.ssm_document
+        self._states: dict[str, str] = {}
 
     @property
     def takes_scripts(self) -> bool:
@@ -65,9 +68,14 @@ class HostShell:
             raise CannotCapture(
                 f"{self._document!r} is not the name of an SSM document: correct `ssm_document`."
             )
+        self._states[instance] = SENDING
         ssm = self._client()
         command = self._send(ssm, instance, parameters)
         return self._wait(ssm, instance, command, until_s)
+
+    def waiting(self, instance: str) -> str:
+        """What the command on `instance` is waiting for, as a sentence; asked when it is given up."""
+        return _too_late(instance, self._states.get(instance, SENDING))
 
     def _client(self) -> Any:
         try:
@@ -130,6 +138,7 @@ class HostShell:
                     state = "no answer"
                 else:
                     raise CannotCapture(why(error, "ssm:GetCommandInvocation")) from error
+            self._states[instance] = state
             if time.monotonic() + pause_s > until_s:
                 raise CannotCapture(_too_late(instance, state))
             time.sleep(pause_s)
@@ -143,6 +152,8 @@ def _too_late(instance: str, state: str) -> str:
         )
     if state == "throttled":
         return f"AWS throttled ssm:GetCommandInvocation for {instance} until time was up."
+    if state == SENDING:
+        return f"AWS did not answer ssm:SendCommand for {instance} in time."
     if state == "no answer":
         return f"AWS did not answer ssm:GetCommandInvocation for {instance} until time was up."
     if state in ("Pending", "Delayed"):
