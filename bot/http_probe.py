@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 
 from bot.failures import CannotReadHealth
+from bot.one_get import BrokeOff, Target, get
 from policies.facts import ProbeSample
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,8 +28,6 @@ TIMES: Final = 3
 which found 300 of 300 such simulated deploys within the watch instead of 221."""
 REDIRECTS: Final = 3
 ADDRESSES: Final = 3
-BODY_BYTES: Final = 65_536
-"""Read to notice an answer that breaks off; more would only be traffic."""
 FAILED_4XX: Final = frozenset({408})
 TOO_MANY_REQUESTS: Final = 429
 
@@ -63,6 +63,7 @@ class HttpxProbe:
         self._times = times
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
+        self._looking: dict[tuple[int, str, int], asyncio.Task[list[Any]]] = {}
 
     async def probe(self, url: str) -> ProbeSample:
         """GET `url` a few times, following redirects on the same host. May be called again at will.
@@ -115,43 +116,32 @@ class HttpxProbe:
         for address in addresses[:ADDRESSES]:
             try:
                 return await self._ask(url, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            except OSError as error:
                 answer = _failed(_why(error))  # as a browser would, try the next address
-            except httpx.HTTPError as error:
-                return _failed(_why(error))
+            except BrokeOff:
+                return _failed("the answer broke off")
         return answer
 
     async def _ask(self, url: httpx.URL, address: Address) -> tuple[int, str | None]:
         """Ask the very address that was checked, so that a second look-up cannot lead elsewhere."""
-        host = url.netloc.decode("ascii")
-        headers = {
-            "Host": host,
-            "User-Agent": "rollback-bot health probe",
-            "Accept": "*/*",
-            "Cache-Control": "no-cache",
-        }
-        pinned = url.copy_with(host=str(address), username=None, password=None, fragment=None)
-        timeout = httpx.Timeout(self._timeout_s).as_dict()
-        extensions = {"timeout": timeout, "sni_hostname": url.host}
-        request = httpx.Request("GET", pinned, headers=headers, extensions=extensions)
-        # A transport of its own each time: a connection that was kept could belong to another name on the
-        # same address, and would not notice a site that no longer accepts new ones.
-        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
-            response = await transport.handle_async_request(request)
-            try:
-                read = 0
-                async for chunk in response.aiter_raw():
-                    read += len(chunk)
-                    if read >= BODY_BYTES:
-                        break
-            finally:
-                await response.aclose()
-        return response.status_code, response.headers.get("location") if response.is_redirect else None
+        secure = url.scheme == "https"
+        target = Target(
+            address=str(address),
+            port=url.port or (443 if secure else 80),
+            tls=self._tls if secure else None,
+            name=url.raw_host.decode("ascii"),
+            host=url.netloc.decode("ascii"),
+            path=url.raw_path.decode("ascii"),
+        )
+        status, location = await get(target)
+        return status, location if 300 <= status < 400 else None
 
     async def _resolve(self, host: str, port: int) -> list[Address]:
         """The host's addresses, each of them checked. Raises CannotReadHealth."""
+        with contextlib.suppress(ValueError):
+            return self._checked([ipaddress.ip_address(host.partition("%")[0])])
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._looked_up(host, port)
         except (socket.gaierror, UnicodeError, OSError) as error:
             raise CannotReadHealth(
                 f"The name {host} of the probe's URL cannot be resolved here ({error}): check DNS and `url`."
@@ -159,14 +149,28 @@ class HttpxProbe:
         addresses = list(
             dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
         )
+        if not addresses:
+            raise CannotReadHealth(f"The name {host} of the probe's URL has no address: check DNS and `url`.")
+        return self._checked(addresses)
+
+    async def _looked_up(self, host: str, port: int) -> list[Any]:
+        """One look-up serves the GETs of one probe; it takes a thread."""
+        loop = asyncio.get_running_loop()
+        key = (id(loop), host, port)
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = loop.create_task(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            self._looking[key] = looking
+            looking.add_done_callback(lambda _done: self._looking.pop(key, None))
+        return await asyncio.shield(looking)
+
+    def _checked(self, addresses: list[Address]) -> list[Address]:
         for address in addresses:
             if not self._may_reach(address):
                 raise CannotReadHealth(
                     f"The probe's URL leads to {address}, a loopback, link-local or reserved address, which "
                     "probes may not reach. Add its network to PROBE_ALLOW if that is meant."
                 )
-        if not addresses:
-            raise CannotReadHealth(f"The name {host} of the probe's URL has no address: check DNS and `url`.")
         return addresses
 
     def _may_reach(self, address: Address) -> bool:
@@ -217,23 +221,15 @@ def _join(url: httpx.URL, location: str) -> httpx.URL | None:
     return target if urlsplit(str(target)).scheme in ("http", "https") else None
 
 
-def _why(error: httpx.HTTPError) -> str:
-    """Words for a failed probe. Raises CannotReadHealth if the reason is our own network or machine."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS: {cause.verify_message or cause.reason}"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {cause.reason or cause}"
-        if isinstance(cause, OSError) and cause.errno in _OURS:
-            raise CannotReadHealth(
-                f"The probe could not leave this machine ({cause.strerror}): check the network."
-            ) from None
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    if isinstance(error, httpx.ConnectError):
-        return "no connection"
-    return f"the answer broke off ({type(error).__name__})"
+def _why(error: OSError) -> str:
+    """Words for a connection that did not come about. Raises CannotReadHealth if that is our own network's or
+    machine's fault."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message or error.reason}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if error.errno in _OURS:
+        raise CannotReadHealth(
+            f"The probe could not leave this machine ({error.strerror}): check the network."
+        ) from None
+    return "connection refused" if isinstance(error, ConnectionRefusedError) else "no connection"
