@@ -52,7 +52,7 @@ _BEGUN = (IncidentState.REVERTING, IncidentState.REVERTED, IncidentState.PROPOSE
 
 
 class Engine(Protocol):
-    """The door to guards at work; `bot.durable.EngineClient` in production."""
+    """The door to guards at work; `bot.engine_client.EngineClient` in production."""
 
     def live(self, deploy: Deploy) -> str | None: ...
 

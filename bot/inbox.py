@@ -94,7 +94,7 @@ class Inbox(Protocol):
 
 
 class Enqueue(Protocol):
-    """The engine's door for a process that runs none of its work: `bot.durable.EngineClient`."""
+    """The engine's door for a process that runs none of its work: `bot.engine_client.EngineClient`."""
 
     def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, work: Work) -> None:
         """Enqueue within `connection`'s transaction; a known `workflow_id` is a no-op. Raises

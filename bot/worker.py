@@ -16,7 +16,8 @@ import structlog
 
 from bot import migrations
 from bot.background import Background
-from bot.durable import Engine, EngineClient, new_executor_id, register
+from bot.durable import Engine, new_executor_id, register
+from bot.engine_client import EngineClient
 from bot.failures import BadSettings, BotFailure
 from bot.freezes import SwitchExpiry
 from bot.settings import Settings

@@ -16,7 +16,8 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
 from bot import durable, migrations
 from bot.codec import encode
-from bot.durable import Engine, EngineClient, migrate_engine, new_executor_id, register
+from bot.durable import Engine, migrate_engine, new_executor_id, register
+from bot.engine_client import EngineClient
 from bot.failures import CannotRevert
 from bot.queues import APP_VERSION, GUARD, GUARDS, ORDERS
 from bot.store import Store

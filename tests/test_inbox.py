@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from bot.durable import EngineClient
+from bot.engine_client import EngineClient
 from bot.failures import CannotStore
 from bot.inbox import Accepted, DeployCompleted, DeployStarted, DurableInbox
 from bot.queues import guard_id, started_id

@@ -9,7 +9,7 @@ from a2wsgi import WSGIMiddleware
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from bot.durable import EngineClient
+from bot.engine_client import EngineClient
 from bot.failures import BadSettings, CannotStore
 from bot.inbox import DurableInbox, Inbox
 from bot.settings import Settings
