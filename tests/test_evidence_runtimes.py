@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -37,6 +40,12 @@ def plan(runtime: Runtime, lines: int = 200) -> Plan:
 def poll(*targets: str, state: str = "unhealthy") -> HealthSample:
     samples = tuple(TargetSample("stagelog-dev", name, state, None, None) for name in targets)
     return HealthSample(30.0, probe=ProbeSample(0, 1, 502), targets=samples)
+
+
+@lru_cache
+def clients(url: str) -> AwsClients:
+    """One set of clients an endpoint: making them is slow, and they keep the endpoint they were made with."""
+    return AwsClients(REGION)
 
 
 def layers(evidence: Evidence) -> dict[str, Layer]:
@@ -89,7 +98,7 @@ def _exited(host: Machine, name: str) -> None:
 async def test_a_container_that_died_at_boot(machine: Machine) -> None:
     _exited(machine, "stagelog-api")
 
-    evidence = await Capture(AwsClients(REGION)).capture(
+    evidence = await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
         DEPLOY, plan(Runtime(container="stagelog-api")), poll(HOST)
     )
 
@@ -102,7 +111,9 @@ async def test_a_container_that_died_at_boot(machine: Machine) -> None:
 
 
 async def test_a_container_found_by_its_compose_service(machine: Machine) -> None:
-    evidence = await Capture(AwsClients(REGION)).capture(DEPLOY, plan(Runtime(container="redis")), poll(HOST))
+    evidence = await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
+        DEPLOY, plan(Runtime(container="redis")), poll(HOST)
+    )
 
     container = layers(evidence)["container"]
     assert evidence.container == "cache" and evidence.exit_code is None
@@ -111,13 +122,15 @@ async def test_a_container_found_by_its_compose_service(machine: Machine) -> Non
 
 async def test_an_own_document_that_can_do_nothing_else(machine: Machine) -> None:
     content = json.dumps(own_document())
-    ssm = AwsClients(REGION).client("ssm")
+    ssm = clients(os.environ["AWS_ENDPOINT_URL"]).client("ssm")
     ssm.create_document(
         Name="rollback-bot-evidence", Content=content, DocumentType="Command", DocumentFormat="JSON"
     )
     runtime = Runtime(container="stagelog-api", ssm_document="rollback-bot-evidence")
 
-    evidence = await Capture(AwsClients(REGION)).capture(DEPLOY, plan(runtime), poll(HOST))
+    evidence = await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
+        DEPLOY, plan(runtime), poll(HOST)
+    )
 
     assert evidence.exit_code == 1 and evidence.diagnosis is not None
 
@@ -144,15 +157,20 @@ def test_the_document_in_the_docs_is_this_one() -> None:
 # --- ECS and CloudWatch against moto -----------------------------------------------------------------
 
 
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def moto_server() -> Iterator[str]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    keys(monkeypatch, url)
-    yield url
+    yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def moto(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    httpx.post(f"{moto_server}/moto-api/reset", timeout=30).raise_for_status()
+    keys(monkeypatch, moto_server)
+    return moto_server
 
 
 def client(service: str) -> Any:
@@ -212,7 +230,7 @@ def _log(group: str, stream: str, lines: list[str]) -> None:
 
 
 async def ecs(service: str = "prod/api", lines: int = 200) -> Evidence:
-    return await Capture(AwsClients(REGION)).capture(
+    return await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
         DEPLOY, plan(Runtime(ecs_service=service), lines), poll("10.0.3.17")
     )
 
@@ -304,7 +322,9 @@ async def test_a_log_group_alone_gives_its_last_lines(moto: str) -> None:
     )
     runtime = Runtime(log_group="/app/api")
 
-    evidence = await Capture(AwsClients(REGION)).capture(DEPLOY, plan(runtime, lines=10), poll(HOST))
+    evidence = await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
+        DEPLOY, plan(runtime, lines=10), poll(HOST)
+    )
 
     assert evidence.log.split("\n") == [
         *(f"line {number}" for number in range(41, 50)),
@@ -320,6 +340,8 @@ async def test_a_log_group_alone_gives_its_last_lines(moto: str) -> None:
     [("/none", "There is no log group /none"), ("a b", "is not the name of a log group")],
 )
 async def test_a_log_group_that_is_not_there(moto: str, group: str, sentence: str) -> None:
-    evidence = await Capture(AwsClients(REGION)).capture(DEPLOY, plan(Runtime(log_group=group)), poll(HOST))
+    evidence = await Capture(clients(os.environ["AWS_ENDPOINT_URL"])).capture(
+        DEPLOY, plan(Runtime(log_group=group)), poll(HOST)
+    )
 
     assert sentence in layers(evidence)["host"].summary
