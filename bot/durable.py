@@ -315,8 +315,6 @@ class Engine:
         """Begin to take work."""
         # Thousands of watches on one loop: asyncio's own costs them more than twice the CPU.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-        # Thousands of watches on one loop: asyncio's own costs them more than twice the CPU.
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         DBOS.launch()
         DBOS.register_queue(
             GUARDS,

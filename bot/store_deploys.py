@@ -223,6 +223,16 @@ class DeployMemory(Database):
                 .all()
             )
 
+    def newest_completed(self, since_s: float) -> dict[str, float]:
+        """By service, when its newest deploy completed (epoch), of those since `since_s`. May be repeated."""
+        query = (
+            sa.select(deploys.c.service, sa.func.max(deploys.c.completed_at_s))
+            .where(deploys.c.completed_at_s >= since_s, deploys.c.status == DeployStatus.SUCCEEDED)
+            .group_by(deploys.c.service)
+        )
+        with self.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
     def prune_deliveries(self, before_s: float) -> int:
         """Forget deliveries received before `before_s` (epoch); how many. May be repeated."""
         with self.transaction() as connection:

@@ -25,6 +25,7 @@ from bot.ports import (
     TargetHealth,
     Traffic,
 )
+from bot.sample_writer import SamplesOfMany, SampleWriter
 from bot.steady_clock import Clock, steady
 from policies.facts import (
     Baseline,
@@ -55,7 +56,7 @@ KEPT_SAMPLES = 1000
 """All of a watch of 15 minutes at one poll a second: a decision can be replayed from what it kept."""
 
 
-class Samples(Protocol):
+class Samples(SamplesOfMany, Protocol):
     """Where polls are kept; `bot.store.Store` in production."""
 
     def add_samples(self, service: str, samples: list[tuple[float, HealthSample]]) -> None: ...
@@ -74,7 +75,7 @@ class DeployHistory(Protocol):
         """When a deploy that contains the incident's revert completed (epoch s), None if none is known."""
         ...
 
-    def superseded_by(self, deploy: Deploy) -> str | None:
+    async def superseded_by(self, deploy: Deploy) -> str | None:
         """The sha of a newer completed deploy of another commit to the same service, None if there is none."""
         ...
 
@@ -82,7 +83,7 @@ class DeployHistory(Protocol):
 class SiblingHealth(Protocol):
     """How the other services are; `bot.siblings.Siblings` in production."""
 
-    def bad_share(self, service: str) -> float | None: ...
+    async def bad_share(self, service: str) -> float | None: ...
 
 
 class Eyes:
@@ -110,6 +111,7 @@ class Eyes:
         self._traffic = traffic
         self._evidence = evidence
         self._samples = samples
+        self._writer = SampleWriter(samples)
         self._history = history
         self._siblings = siblings
         self._server_file = server_file
@@ -228,10 +230,10 @@ class Eyes:
     ) -> HealthSample:
         at_s = now()
         sample, siblings_bad = await asyncio.gather(
-            self.look(plan, at_s - since_s), asyncio.to_thread(self._siblings.bad_share, deploy.service)
+            self.look(plan, at_s - since_s), self._siblings.bad_share(deploy.service)
         )
         sample = replace(sample, siblings_bad=siblings_bad, crash=crash)
-        await asyncio.to_thread(self._samples.add_samples, deploy.service, [(at_s, sample)])
+        await self._writer.keep(deploy.service, at_s, sample)
         return sample
 
     async def _seen(
@@ -287,7 +289,7 @@ class Eyes:
                 after.append(await self._look_and_keep(deploy, plan, since_s, now, crash=crash.found))
                 verdict = judged.see(after[-1])
                 crash.consider(after[-1])
-                newer = await asyncio.to_thread(self._history.superseded_by, deploy)
+                newer = await self._history.superseded_by(deploy)
                 if newer is not None:
                     reason = f"Superseded: {newer} was deployed; its own guard watches from then on."
                     verdict = Verdict(Health.UNKNOWN, reason, "superseded")
@@ -344,6 +346,17 @@ class Eyes:
         """Until the next poll is due, counted from the last one's beginning."""
         due_s = since_s + last.t_s + plan.health.interval_s
         await asyncio.sleep(max(0.05, due_s - now()))
+
+
+def _sparing(sample: HealthSample, before: HealthSample) -> HealthSample:
+    """`sample`, sharing with the one `before` what is the same: ten thousand watches of a quarter of an hour
+    fit into memory that way."""
+    return replace(
+        sample,
+        probe=before.probe if before.probe == sample.probe else sample.probe,
+        targets=before.targets if before.targets == sample.targets else sample.targets,
+        traffic=before.traffic if before.traffic == sample.traffic else sample.traffic,
+    )
 
 
 def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:

@@ -12,6 +12,7 @@ from bot.check_runs import GitHubCheckRuns
 from bot.config_file import read_config
 from bot.config_model import ServerFile
 from bot.conversation import GitHubConversation
+from bot.deploy_news import DeployNews
 from bot.desk import CommandDesk, Engine
 from bot.evidence import Capture
 from bot.failures import BadConfiguration, BotFailure
@@ -123,7 +124,7 @@ def worker_parts(settings: Settings) -> Worker:
         traffic=CloudWatchTraffic(aws),
         evidence=evidence,
         samples=store,
-        history=voice,
+        history=DeployNews(voice, store),
         siblings=Siblings(store),
         server_file=own_file,
     )

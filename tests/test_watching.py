@@ -84,13 +84,13 @@ class Outside:
         self.captures += 1
         return self.evidence
 
-    def superseded_by(self, deploy: Deploy) -> str | None:
+    async def superseded_by(self, deploy: Deploy) -> str | None:
         return self.newer
 
     def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
         return self.deployed_s
 
-    def bad_share(self, service: str) -> float | None:
+    async def bad_share(self, service: str) -> float | None:
         return None
 
     def about(self, repository: str) -> RepositoryAbout:
