@@ -25,10 +25,11 @@ from rich.table import Table
 
 from bench import revert_repositories as repositories
 from bench.revert_repositories import Subject
-from bench.revert_ways import FRESH, LIMIT, OURS, OURS_STALE, WAYS, WORKTREE, Measured, Place, measure
+from bench.revert_ways import FRESH, LIMIT, OURS, OURS_STALE, WAYS, Measured, Place, measure
 
 HEADS = ("way", "median s", "slowest s", "× limit", "× faster than a fresh clone", "RSS MB")
 SLOW = 3
+LARGE = 100_000
 ALLOWED_FACTOR, ALLOWED_MORE_S, ALLOWED_MB, WANTED_SPEEDUP = 1.5, 0.15, 100, 20
 
 
@@ -52,16 +53,15 @@ def measure_all(subject: Subject, server_url: str, root: Path, runs: int) -> dic
     fast ways are measured in turn, so that a busy moment of the machine hits all of them."""
     place = Place(subject, server_url, root)
     found = {way: Measured() for way in WAYS}
-    fast = (WORKTREE, OURS_STALE, OURS, LIMIT)
+    in_turn = (OURS_STALE, OURS, LIMIT)
     for way in WAYS:
-        if way not in fast:
+        if way not in in_turn:
             found[way] = measure(way, place, list(subject.merges[-min(SLOW, runs) :]))
-    found[WORKTREE] = measure(WORKTREE, place, list(subject.merges[-min(SLOW, runs) :]))
     for merge in subject.merges[-runs:]:
-        for way in (OURS_STALE, OURS, LIMIT):
-            once = measure(way, place, [merge])
-            found[way].seconds += once.seconds
-            found[way].rss_bytes = max(found[way].rss_bytes, once.rss_bytes)
+        for way in in_turn:
+            found[way].seconds += measure(way, place, [merge]).seconds
+    for way in WAYS:
+        found[way].rss_bytes = measure(way, place, list(subject.merges[-2:]), weighed=True).rss_bytes
     return found
 
 
@@ -74,17 +74,18 @@ def rows(found: dict[str, Measured]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def verdict(found: dict[str, Measured]) -> str:
+def verdict(found: dict[str, Measured], is_large: bool) -> str:
     """One line: are the targets met on this repository?"""
     median = {way: statistics.median(each.seconds) for way, each in found.items()}
     allowed = ALLOWED_FACTOR * median[LIMIT] + ALLOWED_MORE_S
     rss_mb = found[OURS].rss_bytes / 1e6
     speedup = median[FRESH] / median[OURS]
-    is_met = median[OURS] <= allowed and rss_mb <= ALLOWED_MB and speedup >= WANTED_SPEEDUP
+    # A clone of a small repository takes no time worth comparing with: the factor is asked of the large one.
+    wanted = WANTED_SPEEDUP if is_large else 1
+    is_met = median[OURS] <= allowed and rss_mb <= ALLOWED_MB and speedup >= wanted
     return (
-        f"{'met' if is_met else 'NOT met'}: {median[OURS]:.3f} s of at most {allowed:.3f} s "
-        f"(1.5 × limit + 150 ms), {rss_mb:.0f} MB of at most {ALLOWED_MB}, {speedup:.0f} × faster than a fresh clone "
-        f"(wanted: {WANTED_SPEEDUP})"
+        f"{'met' if is_met else 'NOT met'}: {median[OURS]:.3f} s of at most {allowed:.3f} s (1.5 × limit + 150 ms), "
+        f"{rss_mb:.0f} MB of at most {ALLOWED_MB}, {speedup:.0f} × faster than a fresh clone (wanted: {wanted})"
     )
 
 
@@ -103,7 +104,7 @@ def as_markdown(parts: list[tuple[Subject, dict[str, Measured]]], runs: int) -> 
         lines += ["", f"## {subject.label} ({subject.files:,} files)", "", f"| {' | '.join(HEADS)} |"]
         lines += ["|---|" + "---:|" * (len(HEADS) - 1)]
         lines += [f"| {' | '.join(row)} |" for row in rows(found)]
-        lines += ["", f"Target {verdict(found)}."]
+        lines += ["", f"Target {verdict(found, subject.files >= LARGE)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -135,7 +136,7 @@ def main() -> None:
                 for row in rows(found):
                     table.add_row(*row)
                 console.print(table)
-                console.print(f"Target {verdict(found)}.\n", highlight=False)
+                console.print(f"Target {verdict(found, subject.files >= LARGE)}.\n", highlight=False)
     if given.write:
         given.write.write_text(as_markdown(parts, given.runs))
 

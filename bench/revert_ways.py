@@ -65,33 +65,42 @@ def folder(place: Place) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-class Memory:
-    """Samples the RSS of this process and its descendants every few milliseconds; `peak` without what was
-    there."""
+class Stretch:
+    """The stretch that counts, from verdict to accepted push: its seconds, or (`weighed`) its largest RSS.
 
-    def __init__(self, include_self: bool) -> None:
-        self.peak = 0
-        self._include_self = include_self
+    One at a time: looking for memory takes processor time that would count as somebody's."""
+
+    def __init__(self, weighed: bool, with_ourselves: bool) -> None:
+        self.seconds = 0.0
+        self.rss_bytes = 0
+        self._weighed = weighed
+        self._with_ourselves = with_ourselves
+        self._began = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
+        self._before: set[int] = set()
+
+    def begin(self) -> None:
         self._before = set(_descendants(os.getpid()))
+        if self._weighed:
+            self._thread.start()
+        self._began = time.perf_counter()
 
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+    def end(self) -> None:
+        self.seconds = time.perf_counter() - self._began
+        if self._weighed:
+            self._over.set()
+            self._thread.join()
 
     def _look(self) -> None:
+        """RSS of all processes of the way at one instant, every few milliseconds, the largest."""
         me = os.getpid()
         while not self._over.is_set():
-            mine = [pid for pid in _descendants(me) if pid not in self._before]
-            self.peak = max(
-                self.peak, sum(_rss(pid) for pid in ([me, *mine] if self._include_self else mine))
+            pids = [pid for pid in _descendants(me) if pid not in self._before]
+            self.rss_bytes = max(
+                self.rss_bytes, sum(map(_rss, [me, *pids] if self._with_ourselves else pids))
             )
-            self._over.wait(0.004)
+            self._over.wait(0.003)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -109,6 +118,9 @@ def _rss(pid: int) -> int:
     return 0
 
 
+Way = Callable[[Place, str, Stretch], None]
+
+
 # --- what a script does ---------------------------------------------------------------------------
 
 
@@ -118,40 +130,39 @@ def _revert_and_push(work: Path, merge: str) -> None:
     git(work, "push", "-q", "origin", f"HEAD:refs/heads/{BRANCH}")
 
 
-def _by_clone(*options: str, sparse: bool = False) -> Callable[[Place, str], float]:
-    def run(place: Place, merge: str) -> float:
+def _by_clone(*options: str, sparse: bool = False) -> Way:
+    def run(place: Place, merge: str, stretch: Stretch) -> None:
         with folder(place) as path:
-            began = time.perf_counter()
+            stretch.begin()
             git(path, "clone", "-q", "--single-branch", "-b", BRANCH, *options, place.url, "work")
             work = path / "work"
             if sparse:
                 touched = git(work, "diff-tree", "-r", "--name-only", f"{merge}^1", merge).split("\n")
                 git(work, "sparse-checkout", "set", *{str(Path(each).parent) for each in touched})
             _revert_and_push(work, merge)
-            return time.perf_counter() - began
+            stretch.end()
 
     return run
 
 
-def _by_worktree(place: Place, merge: str) -> float:
+def _by_worktree(place: Place, merge: str, stretch: Stretch) -> None:
     mirror = _plain_mirror(place)
     with folder(place) as path:
-        began = time.perf_counter()
+        stretch.begin()
         git(mirror, "fetch", "-q", place.url, f"+refs/heads/{BRANCH}:refs/heads/{BRANCH}")
         git(mirror, "worktree", "add", "-q", "--detach", str(path / "work"), BRANCH)
         git(path / "work", "revert", "-m", "1", "--no-edit", merge)
         git(path / "work", "push", "-q", place.url, f"HEAD:refs/heads/{BRANCH}")
-        took = time.perf_counter() - began
+        stretch.end()
         git(mirror, "worktree", "remove", "--force", str(path / "work"))
-    return took
 
 
-def _limit(place: Place, merge: str) -> float:
+def _limit(place: Place, merge: str, stretch: Stretch) -> None:
     mirror = _plain_mirror(place)
     commit = git(mirror, "commit-tree", "-p", merge, "-m", "Prepared", f"{merge}^1^{{tree}}")
-    began = time.perf_counter()
+    stretch.begin()
     git(mirror, "push", "-q", place.url, f"{commit}:refs/heads/{BRANCH}")
-    return time.perf_counter() - began
+    stretch.end()
 
 
 def _plain_mirror(place: Place) -> Path:
@@ -170,15 +181,14 @@ class Ours:
 
     def __init__(self, behind: int = 0) -> None:
         self._behind = behind
-        self._accepted = 0.0
 
-    def _heard(self, moment: str, args: tuple[str, ...]) -> None:
-        if moment == "after" and args[0] == "push":
-            self._accepted = time.perf_counter()
+    def __call__(self, place: Place, merge: str, stretch: Stretch) -> None:
+        def heard(moment: str, args: tuple[str, ...]) -> None:
+            if moment == "after" and args[0] == "push":
+                stretch.end()
 
-    def __call__(self, place: Place, merge: str) -> float:
         repositories = GitRepositories(
-            place.root / "data", place.server_url, lambda _: None, BOT, allow_http=True, observe=self._heard
+            place.root / "data", place.server_url, lambda _: None, BOT, allow_http=True, observe=heard
         )
         merges = place.subject.merges
         seen = merges[max(merges.index(merge) - self._behind, 0)]
@@ -190,11 +200,10 @@ class Ours:
             "bench", f"bench-{time.time_ns()}", place.subject.name, "bench", BRANCH, (merge,), merge, "bench", "bench",
             good_tree_of=good,
         )  # fmt: skip
-        began = time.perf_counter()
+        stretch.begin()
         done = repositories.revert(order)
         if done.outcome is not RevertOutcome.REVERTED:
             raise SystemExit(f"{place.subject.label}: {done.outcome}: {done.reason}")
-        return self._accepted - began
 
 
 FRESH, SHALLOW, BLOBLESS = "fresh full clone", "clone, depth 50", "blobless + sparse clone"
@@ -204,7 +213,7 @@ WORKTREE, OURS_STALE, OURS, LIMIT = (
     "ours",
     "limit: bare push",
 )
-WAYS: dict[str, tuple[Callable[[Place, str], float], bool]] = {
+WAYS: dict[str, tuple[Way, bool]] = {
     FRESH: (_by_clone(), False),
     SHALLOW: (_by_clone("--depth=50"), False),
     BLOBLESS: (_by_clone("--filter=blob:none", "--sparse", sparse=True), False),
@@ -216,16 +225,18 @@ WAYS: dict[str, tuple[Callable[[Place, str], float], bool]] = {
 """Each way, and whether our own process belongs to it."""
 
 
-def measure(way: str, place: Place, merges: list[str]) -> Measured:
-    """Take each of `merges` back once, each time from the state where it is the branch's tip."""
+def measure(way: str, place: Place, merges: list[str], weighed: bool = False) -> Measured:
+    """Take each of `merges` back once, each time from the state where it is the branch's tip: for the
+    seconds, or for the memory."""
     run, in_process = WAYS[way]
     measured = Measured()
     for merge in merges:
         place.reset(merge)
-        if way in (WORKTREE, LIMIT):
-            _plain_mirror(place)
-        with Memory(in_process) as memory:
-            measured.seconds.append(run(place, merge))
-        measured.rss_bytes = max(measured.rss_bytes, memory.peak)
+        stretch = Stretch(weighed, in_process)
+        run(place, merge, stretch)
         place.check(merge)
+        if weighed:
+            measured.rss_bytes = max(measured.rss_bytes, stretch.rss_bytes)
+        else:
+            measured.seconds.append(stretch.seconds)
     return measured

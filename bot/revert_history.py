@@ -16,6 +16,7 @@ from policies.facts import CommitShape
 from policies.mainline import Mainline, TipBefore, mainline_of
 from policies.revert_message import is_rollback_of, reverts_claimed
 
+_TIPS_ASKED = 3
 _COMPARED_AT_MOST = 2000
 """Commits since the culprit whose diffs are compared with it; beyond that only claims in messages are."""
 
@@ -219,24 +220,21 @@ def shape_on(
     `also_tips` are (sha, how it is known) of further commits known to have been the branch's tip."""
     if len(record.parents) < 2:
         return mainline_of(record.parents, record.subject, branch)
-    seen = [(sha, "seen by fetching") for sha in source.tips_seen if sha not in since.by_sha][:3]
-    tips = []
-    for sha, how in (*seen, *also_tips):
-        if sha in since.by_sha:
-            continue
+    before = [sha for sha in source.tips_seen if sha not in since.by_sha][:_TIPS_ASKED]
+    tips = [(sha, "seen by fetching") for sha in before]
+    tips += [(sha, how) for sha, how in also_tips if sha not in since.by_sha]
+    # A tip that is a parent itself settles it for nothing; only else git is asked, newest tip first.
+    for sha, how in (*(tip for tip in tips if tip[0] in record.parents), *tips):
         sides = _sides(source, record.parents, sha)
         if sides:
-            tips.append(TipBefore(sha, sides, how))
-            break
-    return mainline_of(record.parents, record.subject, branch, tuple(tips), source.repository)
+            tip = TipBefore(sha, sides, how)
+            return mainline_of(record.parents, record.subject, branch, (tip,), source.repository)
+    return mainline_of(record.parents, record.subject, branch, (), source.repository)
 
 
 def _sides(source: Source, parents: tuple[str, ...], tip: str) -> tuple[int, ...]:
     if tip in parents:
         return (parents.index(tip) + 1,)
-    fact = source.objects([tip])[tip]
-    if fact is None or fact.kind != "commit":
-        return ()
     return tuple(number for number, parent in enumerate(parents, start=1) if source.is_ancestor(tip, parent))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from bot.failures import CannotReadRepository, CannotRevert
+from bot.git_names import BadName
 from bot.repository import CommitIdentity, GitRepositories
 from policies.facts import CommitShape, RevertOutcome, RollbackOrder
 from tests.git_histories import PROTECTED, History, git
@@ -349,3 +351,49 @@ def test_facts_tell_what_was_reverted_and_relanded(history: History, repositorie
     repositories.refresh(history.name, "develop")
     assert repositories.commit(history.name, "develop", merge).already_reverted_by is None
     assert repositories.commit(history.name, "develop", reland).relands == merge
+
+
+def test_commits_can_be_signed_with_an_ssh_key_and_signed_off(history: History, tmp_path: Path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    identity = CommitIdentity(BOT.name, BOT.email, signing_key=str(key), sign_format="ssh", sign_off=True)
+    repositories = GitRepositories(
+        tmp_path / "data", f"file://{history.root}", lambda _: None, identity, allow_file=True
+    )
+    merge = history.merged({"app.py": "broken\n"})
+    history.push()
+    done = repositories.revert(order(history, merge))
+    assert done.outcome is RevertOutcome.REVERTED
+    signers = tmp_path / "signers"
+    signers.write_text(f"{BOT.email} {key.with_suffix('.pub').read_text()}")
+    git(history.bare, "-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-commit", "develop")
+    assert history.message("develop").rstrip().endswith(f"Signed-off-by: {BOT.name} <{BOT.email}>")
+
+
+def test_a_key_that_cannot_sign_is_told_and_pushes_nothing(history: History, tmp_path: Path):
+    identity = CommitIdentity(BOT.name, BOT.email, signing_key=str(tmp_path / "none"), sign_format="ssh")
+    repositories = GitRepositories(
+        tmp_path / "data", f"file://{history.root}", lambda _: None, identity, allow_file=True
+    )
+    merge = history.merged({"app.py": "broken\n"})
+    history.push()
+    done = repositories.revert(order(history, merge))
+    assert done.outcome is RevertOutcome.REFUSED and "git commit-tree failed" in done.reason
+    assert history.remote_head() == merge
+
+
+def test_a_server_that_is_not_https_must_be_allowed(tmp_path: Path):
+    for url in ("http://git.example.com", "file:///srv", "ext::sh", "/srv/git", "ssh://git@example.com"):
+        with pytest.raises(BadName, match="cannot be cloned over"):
+            GitRepositories(tmp_path, url, lambda _: None, BOT)
+    GitRepositories(tmp_path, "http://git.example.com", lambda _: None, BOT, allow_http=True)
+
+
+@pytest.mark.parametrize("repository", ["../etc", "acme/../x", "acme", "acme/x y", "-a/b"])
+def test_a_hostile_repository_name_is_refused_in_a_sentence(
+    repositories: GitRepositories, history: History, repository: str
+):
+    done = repositories.revert(order(history, "a" * 40, head="b" * 40, repository=repository))
+    assert done.outcome is RevertOutcome.REFUSED and "is not a repository" in done.reason
+    with pytest.raises(CannotReadRepository, match="is not a repository"):
+        repositories.refresh(repository, "develop")
