@@ -15,6 +15,7 @@ import typer
 
 from policies.cleaning import decode, has_terminal_codes, plain
 from policies.diagnosis import MAX_LINES, diagnose
+from policies.novelty import new_lines
 from policies.redaction import redact, redact_bytes
 
 PANEL: Final = "Tools"
@@ -36,30 +37,45 @@ def register(app: typer.Typer) -> None:
 def diagnose_file(
     file: FileArgument = Path("-"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    before: Annotated[
+        Path | None, typer.Option(help="A log from before the deploy: also name the new lines.")
+    ] = None,
 ) -> None:
     """Tell the likely cause that a log ends with, what to do, and whether a revert helps.
 
     Exit 0: read (the class is null where the log tells of no failure). 2: the file cannot be read.
     """
-    lines: deque[str] = deque(maxlen=MAX_LINES)
-    for block in _blocks(file):
-        lines.extend(plain(decode(block)).removesuffix("\n").split("\n"))
-    found = diagnose(redact("\n".join(lines)).text)
+    log = _end_of(file)
+    found = diagnose(log)
+    new = () if before is None else new_lines(_end_of(before), log)
     if as_json:
-        answer = {
+        answer: dict[str, object] = {
             "class": found.kind if found else None,
             "line": found.line if found else None,
             "advice": found.advice if found else None,
             "revert_helps": found.revert_helps.value if found else None,
         }
+        if before is not None:
+            answer["new_lines"] = list(new)
         typer.echo(json.dumps(answer, ensure_ascii=False))
-    elif found is None:
+        return
+    if found is None:
         typer.echo("The log tells of no failure.")
     else:
         typer.echo(f"Class:        {found.kind}")
         typer.echo(f"Line:         {found.line}")
         typer.echo(f"Advice:       {found.advice}")
         typer.echo(f"Revert helps: {found.revert_helps.value}")
+    for line in new:
+        typer.echo(f"New:          {line}")
+
+
+def _end_of(file: Path) -> str:
+    """The last 5,000 lines of a log, readable and without secrets."""
+    lines: deque[str] = deque(maxlen=MAX_LINES)
+    for block in _blocks(file):
+        lines.extend(plain(decode(block)).removesuffix("\n").split("\n"))
+    return redact("\n".join(lines)).text
 
 
 def redact_file(file: FileArgument = Path("-")) -> None:
