@@ -1,0 +1,101 @@
+"""People in the embedded world: they comment on pull requests and read what the bot answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rehearsal.github_state import Comment
+from rehearsal.world import World
+from tests.rehearsal_worlds import Checkout
+
+T = TypeVar("T")
+EYES = "eyes"
+
+
+def until(see: Callable[[], T], within_s: float, what: str, world: World | None = None) -> T:
+    """What `see` gives once it is true; fails with `what` and the end of the worker's log."""
+    deadline = time.monotonic() + within_s
+    while not (seen := see()):
+        if time.monotonic() > deadline:
+            log = world.bot.tail("worker", 30) if world is not None and world.bot is not None else ""
+            raise AssertionError(f"not within {within_s:.0f} s: {what}\n{log}")
+        time.sleep(0.05)
+    return seen
+
+
+class People:
+    """Everybody of the world's repository."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def says(self, who: str, number: int, text: str) -> Comment:
+        """Post a comment; what becomes of it is not waited for."""
+        github, repository = self.world.github, self.world.repository
+        return github.activity.comment(repository, repository.pulls[number], github.user(who), text)
+
+    def seen(self, comment: Comment, within_s: float = 30.0) -> float:
+        """Wait for the acknowledgement; seconds since the comment."""
+        until(lambda: EYES in self.reactions(comment), within_s, f"👀 on {comment.body!r}", self.world)
+        return next(r.created_s for r in comment.reactions if r.content == EYES) - comment.created_s
+
+    def answered(self, comment: Comment, within_s: float = 100.0) -> str:
+        """Wait for the answer's reaction; it."""
+        until(
+            lambda: len(self.reactions(comment)) > 1, within_s, f"an answer to {comment.body!r}", self.world
+        )
+        return next(reaction for reaction in self.reactions(comment) if reaction != EYES)
+
+    def asks(self, who: str, number: int, text: str) -> tuple[str, str]:
+        """Post a command and wait for its end; the reaction and the first line of the reply."""
+        before = {comment.id for comment in self.replies(number)}
+        reaction = self.answered(self.says(who, number, text))
+        new = [comment for comment in self.replies(number) if comment.id not in before]
+        assert len(new) == 1, [comment.body for comment in new]
+        return reaction, self.lead(new[0])
+
+    def reactions(self, comment: Comment) -> list[str]:
+        return [reaction.content for reaction in comment.reactions]
+
+    def replies(self, number: int) -> list[Comment]:
+        """The bot's answers to commands, oldest first."""
+        return [c for c in self.world.bot_comments(number) if "rollback-bot:command:" in c.body[:40]]
+
+    def lead(self, reply: Comment) -> str:
+        return reply.body.split("\n")[1]
+
+    def incident_comments(self, number: int) -> list[Comment]:
+        return [c for c in self.world.bot_comments(number) if "rollback-bot:incident:" in c.body[:40]]
+
+    def merges(self, who: str, number: int) -> str:
+        """Merge a pull request, wait for its deploy and for the old container to be gone; the merge commit."""
+        github, repository = self.world.github, self.world.repository
+        sha = github.pulls.merge(repository, number, github.user(who), admin=True).sha
+        self.deployed(sha)
+        return sha
+
+    def deployed(self, sha: str) -> None:
+        deploys = self.world.runner.deploys
+        until(lambda: any(d.sha == sha and d.completed_s for d in deploys), 90, f"deploy of {sha[:7]}")
+
+    def configures(self, folder: Path, replaced: dict[str, str]) -> None:
+        """Change `.github/rollback.yml` on develop by replacing text, and wait for the deploy of that."""
+        github, repository = self.world.github, self.world.repository
+        folder.mkdir()
+        checkout = Checkout(folder, github, repository.full_name, github.personal_token("priya"))
+        checkout.git("clone", "--quiet", "--branch", "develop", checkout.remote, ".")
+        text = (folder / ".github" / "rollback.yml").read_text()
+        for old, new in replaced.items():
+            assert old in text, f"{old} is not in rollback.yml"
+            text = text.replace(old, new)
+        sha = checkout.commit("Change how develop is guarded", _github__rollback_yml=text)
+        checkout.push("HEAD:develop")
+        self.deployed(sha)
+
+    def bot_commits(self, since: str) -> list[str]:
+        """Commits on develop since one, newest first."""
+        git = self.world.github.git(self.world.repository)
+        return [commit.sha for commit in git.commits(self.world.head(), f"^{since}")]
