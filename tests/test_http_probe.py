@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -355,3 +356,11 @@ async def test_a_proxy_of_the_environment_is_not_used(monkeypatch, probe):
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9/")
     async with site(http("200 OK")) as url:
         assert (await probe.probe(url)).ok == 1
+
+
+def test_it_works_on_the_loop_that_the_worker_runs():
+    async def ask() -> int:
+        async with site(http("200 OK")) as url:
+            return (await HttpxProbe((ipaddress.ip_network("127.0.0.0/8"),)).probe(url)).ok
+
+    assert uvloop.run(ask()) == 3
