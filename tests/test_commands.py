@@ -1,0 +1,448 @@
+"""Every verb: what it does, what it never does, and its exact answer, told over a fake world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.chatops import answer
+from bot.command_ports import Followed, Relanded, Standing
+from bot.failures import CannotReachForge, CannotReadRepository, CannotStore
+from policies.asked import Mood, spoken
+from policies.facts import (
+    IncidentState,
+    PersonOrder,
+    Reverted,
+    RevertOutcome,
+    Switch,
+)
+from tests import incidents
+from tests.command_worlds import ACTED, MERGED, FakeDesk, asked, no
+from tests.fakes import DEPLOY, PLAN, PULL_REQUEST
+
+LEE = PersonOrder("approve", "lee", DEPLOY.completed_at_s + 50, id="comment-6")
+BY_LEE = replace(incidents.REVERTING, person=LEE)
+TWO = replace(MERGED, deploys=(DEPLOY, replace(DEPLOY, environment="production", id="9")))
+OPEN = replace(MERGED, is_open=True, merge_sha=None, deploys=())
+
+
+async def told(text: str, world: FakeDesk, who: str = "dana") -> str:
+    """Result, reason and next step as they are read; the whole story ran once."""
+    await answer(asked(text, who), world)
+    assert world.did[0] == "seen" and world.did[-1] == "answer" and world.did.count("answer") == 1
+    assert len(world.noted) == 1 and world.noted[0][1] == world.replies[0]
+    reply = world.replies[0]
+    return " ".join(part for part in (reply.result, reply.why, reply.next) if part)
+
+
+def mood(world: FakeDesk) -> Mood:
+    return world.replies[0].mood
+
+
+def acted(world: FakeDesk) -> set[str]:
+    return ACTED & set(world.did)
+
+
+# --- who and what -----------------------------------------------------------------------------------
+
+
+async def test_what_is_not_understood_is_answered_with_the_usage_and_asks_nobody() -> None:
+    world = FakeDesk()
+    assert await told("/rollback explode", world) == "Not understood. I do not know that command."
+    assert mood(world) is Mood.CONFUSED and world.did == ["seen", "note", "answer"]
+    assert "/rollback freeze" in world.replies[0].parts[0].text
+
+
+async def test_help_needs_no_role() -> None:
+    world = FakeDesk(role_=None)
+    assert (await told("/rollback help", world)).startswith("This is what I understand.")
+    assert "role" not in world.did
+
+
+@pytest.mark.parametrize("verb", ["", " approve", " cancel", " hold 2h", " resume", " reland", " logs"])
+async def test_a_triager_does_nothing_at_all(verb: str) -> None:
+    world = FakeDesk(role_="triage")
+    said = await told(f"/rollback{verb}", world, "sam")
+    assert said.endswith(
+        "@sam has `triage`; this needs `write`. Ask a maintainer, or read the evidence with `/rollback why`."
+    )
+    assert mood(world) is Mood.REFUSED and acted(world) == set()
+
+
+@pytest.mark.parametrize("text", ["/rollback", "/rollback freeze --reason x", "/rollback status"])
+async def test_a_role_that_cannot_be_read_is_refused(text: str) -> None:
+    world = FakeDesk(role_=None)
+    assert "I could not read @dana's role, and without it I refuse." in await told(text, world)
+    assert acted(world) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "allowed"),
+    [
+        ("/rollback hold --repo", "write", False),
+        ("/rollback hold --repo", "maintain", True),
+        ("/rollback freeze --reason x", "write", False),
+        ("/rollback freeze --reason x", "maintain", True),
+        ("/rollback status", "read", True),
+        ("/rollback why", "none", False),
+    ],
+)
+async def test_the_roles_of_the_contract(text: str, role: str, allowed: bool) -> None:
+    world = FakeDesk(role_=role)
+    await told(text, world)
+    assert (mood(world) is Mood.ACCEPTED) is allowed
+
+
+async def test_permissions_are_those_of_the_environment() -> None:
+    plan = replace(PLAN, permissions=(("rollback", "admin"),))
+    world = FakeDesk(plan_=plan)
+    assert "this needs `admin`" in await told("/rollback --reason x", world)
+    assert acted(world) == set()
+
+
+async def test_a_failure_of_ours_is_a_sentence_and_no_effect() -> None:
+    world = FakeDesk(about_=CannotReachForge("GitHub did not describe it: it answered 502."))
+    assert await told("/rollback --reason x", world) == (
+        "Not rolled back. GitHub did not describe it: it answered 502. Try again in a minute."
+    )
+    assert acted(world) == set()
+    unread = FakeDesk(plan_=CannotReadRepository("The mirror cannot be fetched."))
+    await told("/rollback approve", unread)
+    assert acted(unread) == set()
+
+
+async def test_what_cannot_be_answered_is_still_written_down() -> None:
+    world = FakeDesk(unanswered=CannotReachForge("GitHub is away."))
+    assert await answer(asked("/rollback hold"), world) == "Held."
+    assert [spoken(one.command) for one, _ in world.noted if one.command] == ["/rollback hold"]
+
+
+async def test_of_two_environments_one_must_be_named() -> None:
+    world = FakeDesk(about_=replace(TWO, environments=("develop", "production")))
+    assert await told("/rollback --reason x", world) == (
+        "Not rolled back. It could be `develop` or `production`. Name one: `/rollback --env develop`."
+    )
+    assert acted(world) == set()
+    named = FakeDesk(about_=TWO)
+    await told("/rollback --env PRODUCTION --reason x", named)
+    assert named.given and mood(named) is Mood.ACCEPTED
+
+
+async def test_an_environment_that_nobody_knows_is_said_to_be_unknown() -> None:
+    world = FakeDesk()
+    assert await told("/rollback --env prod --reason x", world) == (
+        "Not rolled back. I know no single environment `prod` here. I know `develop`. Name it with `--env`."
+    )
+
+
+# --- rollback ---------------------------------------------------------------------------------------
+
+
+async def test_an_order_goes_to_the_guard_with_who_and_why() -> None:
+    world = FakeDesk()
+    assert await told('/rollback --reason "wrong prices"', world) == (
+        "Rolling back. @dana ordered it: I revert aaaaaaaa on `develop`, and tell how it goes in the incident's "
+        "comment. `/rollback cancel` stops it until the push."
+    )
+    ((given, start),) = world.given
+    assert start
+    assert given == PersonOrder(
+        "rollback",
+        "dana",
+        DEPLOY.completed_at_s + 60,
+        "wrong prices",
+        "acme/stagelog#42 (github)",
+        id="comment-7",
+        pull_request=42,
+    )
+
+
+async def test_an_order_that_would_be_refused_disturbs_no_guard() -> None:
+    world = FakeDesk(decision=no("dana asked for rollback, but this service is on hold: nothing was done."))
+    assert await told("/rollback", world) == (
+        "Not rolled back. dana asked for rollback, but this service is on hold: nothing was done."
+    )
+    assert world.given == [] and mood(world) is Mood.REFUSED
+    assert world.replies[0].parts[0].title == "Every gate"
+
+
+async def test_an_order_that_the_guard_no_longer_heard_starts_a_rollback() -> None:
+    world = FakeDesk(follows=[Followed(False, None)])
+    assert (await told("/rollback --reason x", world)).startswith("Rolling back.")
+    assert len(world.given) == 2
+
+
+async def test_whoever_orders_second_is_told_who_was_first() -> None:
+    world = FakeDesk(follows=[Followed(False, BY_LEE)])
+    assert await told("/rollback --reason x", world) == (
+        "Not rolled back again. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop."
+    )
+
+
+async def test_what_is_rolled_back_already_is_not_rolled_back_again() -> None:
+    world = FakeDesk(decision=no("develop has moved on."), incident=incidents.RECOVERED)
+    assert await told("/rollback --reason x", world) == (
+        "Already rolled back. Healthy again after 2 min 27 s: the deploy of b7c1f0e0 to develop was rolled back. "
+        "`/rollback reland` brings the change back."
+    )
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (
+            OPEN,
+            "Not rolled back. #42 is not merged, so there is nothing of it to revert. To keep it out, close it.",
+        ),
+        (
+            replace(OPEN, is_open=False),
+            "Not rolled back. #42 was closed without being merged, so there is nothing of it to revert.",
+        ),
+        (
+            replace(MERGED, deploys=()),
+            "Not rolled back. I have heard of no deploy of #42 (aaaaaaaa, merged into `develop`) to `develop`. If "
+            "it is deployed by other means, revert it by hand: `git revert -m 1 aaaaaaaa` on `develop`.",
+        ),
+    ],
+)
+async def test_an_unmerged_or_undeployed_pull_request_gets_reason_and_next_step(about, said) -> None:  # type: ignore[no-untyped-def]
+    world = FakeDesk(about_=about)
+    assert await told("/rollback --reason x", world) == said
+    assert acted(world) == set()
+
+
+async def test_a_pull_request_whose_deploy_is_not_guarded_says_why() -> None:
+    world = FakeDesk(plan_=replace(PLAN, ignored="aaaaaaaaaaaa is not on develop: a preview."))
+    assert await told("/rollback --reason x", world) == (
+        "Not rolled back. Its deploy is not guarded. aaaaaaaaaaaa is not on develop: a preview. "
+        "See `.github/rollback.yml`."
+    )
+
+
+async def test_a_dry_run_prints_the_plan_and_changes_nothing() -> None:
+    world = FakeDesk()
+    assert await told("/rollback --dry-run", world) == (
+        "Nothing was changed. I would revert aaaaaaaa on `develop`; it applies cleanly."
+    )
+    assert acted(world) == {"rehearse"}
+    plan, gates = world.replies[0].parts
+    assert plan.text == (
+        "- **Deploy** aaaaaaaa in `develop`, decided on aaaaaaaa as the head of `develop`\n"
+        "- **Commits** aaaaaaaa, newest first, by `git revert -m 1`\n"
+        "- **Files** `app/settings.py`\n"
+        "- **Rehearsal** Reverted.\n"
+        "- **Then** a push to `develop`, never forced, or a pull request if the branch takes no push\n"
+        "- **Health now** 🟩"
+    )
+    assert gates.text == "- ✅ **culprits** it reverts `#42`"
+
+
+async def test_a_dry_run_names_conflicts() -> None:
+    conflict = Reverted(
+        RevertOutcome.CONFLICT, "It conflicts in app.py. Nothing was pushed.", conflicts=("app.py", "a`b.py")
+    )
+    world = FakeDesk(rehearsed=conflict)
+    assert await told("/rollback --dry-run", world) == (
+        "Nothing was changed. The revert would fail. It conflicts in app.py. Nothing was pushed."
+    )
+    assert "- **Conflicts** in `app.py`, ``a`b.py``" in world.replies[0].parts[0].text
+
+
+# --- approve and cancel -----------------------------------------------------------------------------
+
+
+async def test_an_approval_goes_to_the_guard_that_asked() -> None:
+    world = FakeDesk(incident=incidents.ASKED)
+    assert await told("/rollback approve", world) == (
+        "Approved. @dana decided: I revert aaaaaaaa on `develop`. `/rollback cancel` stops it until the push."
+    )
+    ((given, start),) = world.given
+    assert (given.verb, given.actor, start, given.pull_request) == ("approve", "dana", False, None)
+
+
+async def test_a_later_approval_is_told_who_was_first() -> None:
+    world = FakeDesk(incident=incidents.ASKED, follows=[Followed(False, BY_LEE)])
+    assert await told("/rollback approve", world) == (
+        "Already answered. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop."
+    )
+    assert mood(world) is Mood.REFUSED
+
+
+async def test_an_approval_after_the_time_is_told_when_it_ended() -> None:
+    ended = replace(incidents.ASKED, state=IncidentState.HELD, closed_at_s=incidents.DEPLOYED_AT_S + 1_280)
+    world = FakeDesk(incident=ended, live=False)
+    assert await told("/rollback approve", world) == (
+        "Not approved. The question was open until 2026-05-04 14:21:13 UTC and nobody answered, so nothing was "
+        'done. To revert it all the same: `/rollback --reason "…"`.'
+    )
+    assert world.given == []
+
+
+async def test_an_approval_without_a_question_says_so() -> None:
+    world = FakeDesk()
+    assert await told("/rollback approve", world) == (
+        'Not approved. No question about #42 is open in `develop`. To revert it: `/rollback --reason "…"`.'
+    )
+
+
+async def test_an_approval_that_a_switch_forbids_is_not_given() -> None:
+    world = FakeDesk(
+        incident=incidents.ASKED, decision=no("dana asked for approve, but the kill switch is on.")
+    )
+    assert await told("/rollback approve", world) == (
+        "Not approved. dana asked for approve, but the kill switch is on."
+    )
+    assert world.given == []
+
+
+async def test_cancel_stops_what_is_under_way() -> None:
+    stopped = replace(incidents.CANCELLED, person=PersonOrder("cancel", "dana", 1.0, id="comment-7"))
+    world = FakeDesk(incident=incidents.DETECTED, follows=[Followed(True, stopped)])
+    assert await told("/rollback cancel", world) == (
+        "Cancelled. @dana stopped it before anything was pushed; the branch is as it was. "
+        'To revert it later: `/rollback --reason "…"`.'
+    )
+    assert [order.verb for order, _ in world.given] == ["cancel"]
+
+
+async def test_cancel_after_the_push_is_too_late_and_says_what_undoes_it() -> None:
+    world = FakeDesk(incident=incidents.REVERTED)
+    assert await told("/rollback cancel", world) == (
+        "Too late to cancel. The revert 9a8b7c60 was pushed at 14:01:15 UTC. "
+        "`/rollback reland` brings the change back."
+    )
+    assert world.given == []
+
+
+async def test_cancel_that_lost_the_race_with_the_push_is_honest() -> None:
+    world = FakeDesk(incident=incidents.REVERTING, follows=[Followed(False, incidents.REVERTED)])
+    assert (await told("/rollback cancel", world)).startswith(
+        "Too late to cancel. The revert 9a8b7c60 was pushed"
+    )
+    proposed = FakeDesk(incident=incidents.REVERTING, follows=[Followed(False, incidents.PROPOSED)])
+    assert await told("/rollback cancel", proposed) == (
+        "Too late to cancel. The revert is proposed in #43 already. Close that pull request to keep the change."
+    )
+
+
+async def test_cancel_while_nothing_is_under_way() -> None:
+    assert await told("/rollback cancel", FakeDesk(live=True)) == (
+        "Not cancelled. Nothing is under way: I only watch the deploy of #42 in `develop`. "
+        "`/rollback hold` keeps me from acting on it."
+    )
+    assert await told("/rollback cancel", FakeDesk(live=False)) == (
+        "Not cancelled. No rollback of #42 is under way in `develop`."
+    )
+
+
+# --- switches ---------------------------------------------------------------------------------------
+
+
+async def test_hold_and_resume() -> None:
+    world = FakeDesk()
+    assert await told("/rollback hold 2h", world) == (
+        "Held. I watch `develop` and report, but do not act until 2027-01-15 10:01:00 UTC. "
+        "`/rollback resume` lets me act again."
+    )
+    assert world.set_ == [
+        (Switch("hold", True, "", DEPLOY.completed_at_s + 60 + 7200), "acme/stagelog:develop")
+    ]
+    again = FakeDesk()
+    assert await told("/rollback resume", again) == "Resumed. I act on `develop` again."
+    assert again.cleared == [("hold", "acme/stagelog:develop")]
+    never = FakeDesk(
+        was_on=False, switches=(Standing(Switch("kill", True, "audit"), "acme/stagelog", "lee"),)
+    )
+    assert await told("/rollback resume", never) == (
+        "Not resumed. `develop` was not on hold. Still on: Kill switch of `acme/stagelog` by `lee` (audit)."
+    )
+
+
+async def test_the_kill_switch_is_of_the_repository() -> None:
+    world = FakeDesk(role_="maintain", about_=replace(TWO, environments=("develop", "production")))
+    assert await told("/rollback hold --repo", world) == (
+        "Held. I watch this repository and report, but do not act. `/rollback resume --repo` lets me act again."
+    )
+    assert world.set_ == [(Switch("kill", True, "", None), "acme/stagelog")]
+
+
+async def test_a_hold_during_a_rollback_says_that_it_goes_on() -> None:
+    world = FakeDesk(incident=incidents.REVERTING)
+    assert "What is under way goes on: I am rolling back the deploy of b7c1f0e0 to develop." in await told(
+        "/rollback hold", world
+    )
+
+
+async def test_freeze_and_unfreeze_the_branch_of_the_pull_request() -> None:
+    world = FakeDesk(role_="maintain", about_=OPEN)
+    assert await told('/rollback freeze 30m --reason "an incident"', world) == (
+        "Frozen. Open pull requests to `develop` get the failing check `rollback/freeze` until 2027-01-15 08:31:00 "
+        "UTC; new ones too. Reason: an incident. `/rollback unfreeze` lifts it."
+    )
+    assert [target for _, target in world.set_] == ["acme/stagelog@develop"]
+    off = FakeDesk(role_="maintain", about_=OPEN, was_on=False)
+    assert await told("/rollback unfreeze", off) == "Not unfrozen. `develop` was not frozen."
+
+
+# --- reland and reading -----------------------------------------------------------------------------
+
+
+async def test_reland_names_the_draft_and_warns_about_the_old_branch() -> None:
+    draft = replace(PULL_REQUEST, number=50, head_ref="rollback-bot/reland-42")
+    world = FakeDesk(relanded=Relanded(draft))
+    assert await told("/rollback reland", world) == (
+        "Ready to reland. #50 brings #42 back to `develop` as a draft. Put the fix on its branch "
+        "`rollback-bot/reland-42`, then mark it ready. Do not merge `feature/uploads` again: its commits are in "
+        "the history already, so git would silently leave them out."
+    )
+
+
+async def test_reland_that_conflicts_says_where_and_how_by_hand() -> None:
+    stuck = Relanded(None, "It conflicts with later changes.", ("app.py",), "git switch --create reland-42")
+    world = FakeDesk(relanded=stuck)
+    assert await told("/rollback reland", world) == (
+        "Not relanded. It conflicts with later changes. It conflicts in `app.py`. "
+        "By hand: `git switch --create reland-42`."
+    )
+    assert await told("/rollback reland", FakeDesk(about_=OPEN)) == (
+        "Not relanded. There is nothing of #42 to bring back: it was never merged."
+    )
+
+
+async def test_status_lists_the_deploy_the_incident_and_every_switch() -> None:
+    switches = (Standing(Switch("freeze", True, "an incident", 1.8e9), "acme/stagelog@develop", "lee"),)
+    world = FakeDesk(incident=incidents.ASKED, switches=switches, role_="read")
+    assert await told("/rollback status", world) == "Status of #42."
+    assert world.replies[0].parts[0].text == (
+        "- aaaaaaaa was deployed to `develop` at 2027-01-15 08:00:00 UTC; I am at work on it.\n"
+        "- Incident `3f2a9c41d07e`: The deploy of b7c1f0e0 to develop is failing: shall I roll it back?\n"
+        "- A question is open until 2026-05-04 14:21:13 UTC: `/rollback approve` or `/rollback cancel`.\n"
+        "- Mode is `auto` (`.github/rollback.yml`).\n"
+        "- Freeze of `acme/stagelog@develop` by `lee` until 2027-01-15 08:00:00 UTC (an incident)"
+    )
+
+
+async def test_why_gives_every_gate_of_the_last_decision() -> None:
+    world = FakeDesk(incident=incidents.HELD, role_="read")
+    said = await told("/rollback why", world)
+    assert said.startswith("Why, for #42.") and "I did not act" in said
+    assert "✋ **baseline** it was 80 % bad before the deploy" in world.replies[0].parts[0].text
+    assert (await told("/rollback why", FakeDesk())).startswith("Nothing was decided.")
+
+
+async def test_logs_stay_out_of_a_public_place() -> None:
+    private = FakeDesk(incident=incidents.DECIDED)
+    assert await told("/rollback logs", private) == "Captured. At 2026-05-04 14:01:11 UTC, 1 value redacted."
+    assert incidents.DJANGO_LINE in private.replies[0].parts[1].text
+    public = FakeDesk(incident=incidents.DECIDED, plan_=replace(PLAN, private=False))
+    assert (await told("/rollback logs", public)).startswith(
+        "Captured. The log is not shown in a public place"
+    )
+    assert public.replies[0].parts == ()
+
+
+async def test_a_database_that_is_away_is_no_permission() -> None:
+    world = FakeDesk(incident=CannotStore("The database did not answer."))
+    assert (await told("/rollback cancel", world)).startswith("Not cancelled. The database did not answer.")
+    assert acted(world) == set()
