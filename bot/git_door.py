@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 LOCAL_S = 120.0
 """Seconds a command that touches only this disk may take."""
+OLDEST_GIT = (2, 38)
+"""`cat-file --batch-check -z`, protected configuration from the environment, sparse `git revert`."""
 NETWORK_S = 180.0
 """Seconds a fetch or push may take; a connection that stalls is given up by git itself after 60 s."""
 CLONE_S = 3600.0
@@ -85,6 +87,9 @@ _A_PERSONS_ENVIRONMENT = (
     *("HOME", "XDG_CONFIG_HOME"),
 )
 """What is left as the person at the terminal has it when we speak to their remote in their name."""
+
+_CERTIFICATES = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
+"""Where a company's own certificates lie; the one thing in the environment that git needs of its user."""
 
 Moment = Literal["before", "started", "after"]
 Observer = Callable[[Moment, tuple[str, ...]], None]
@@ -202,6 +207,14 @@ class GitDoor:
             raise GitFailed(reason, answer.code, answer.err)
         return answer
 
+    def require_git(self) -> None:
+        """Raises GitFailed with a sentence where git is missing or too old."""
+        said = self.run("version", git_dir=None, start_in=Path("/")).text
+        found = re.search(r"(\d+)\.(\d+)", said)
+        if not found or (int(found[1]), int(found[2])) < OLDEST_GIT:
+            wanted = ".".join(map(str, OLDEST_GIT))
+            raise GitFailed(f"This machine has {shown(said, limit=60)}; git {wanted} or later is needed.")
+
     def _tell(self, moment: Moment, args: tuple[str, ...]) -> None:
         if self._observe:
             self._observe(moment, args)
@@ -283,7 +296,11 @@ class GitDoor:
 
 def _unset(environment: Mapping[str, str]) -> list[str]:
     """GitPython hands our whole environment on; a stray GIT_DIR or GIT_TRACE in it must not reach git."""
-    stray = sorted(name for name in os.environ if name.startswith("GIT_") and name not in environment)
+    stray = sorted(
+        name
+        for name in os.environ
+        if name.startswith("GIT_") and name not in environment and name not in _CERTIFICATES
+    )
     return [_ENV_PROGRAM, *(part for name in stray for part in ("-u", name))] if stray else []
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from bot.failures import CannotReadRepository, CannotRevert
+from bot.failures import BadSettings, CannotReadRepository, CannotRevert
 from bot.git_door import GitDoor, GitFailed, Observer
 from bot.git_names import BadName, branch_name, full_sha, shown_path
 from bot.mirror import DEFAULT_MAX_BYTES, Credentials, Mirror, keep_within
@@ -39,7 +39,8 @@ class GitRepositories:
 
     `credentials` gives (user, token) for `owner/name`, or None where none is needed; it may raise
     BotFailure. `allow_http` and `allow_file` permit those transports for `server_url` (stand-ins, tests);
-    https always is. Safe to use from several threads and processes at once."""
+    https always is. Safe to use from several threads and processes at once.
+    Raises BadSettings (git missing or too old) and BadName (an address we do not clone from)."""
 
     def __init__(
         self,
@@ -67,6 +68,10 @@ class GitRepositories:
         self._door = GitDoor(kinds, observe)
         self._now = now
         self._scratch_root = self._data_dir / "worktrees"
+        try:
+            self._door.require_git()
+        except GitFailed as failure:
+            raise BadSettings(failure.reason) from failure
         sweep(self._scratch_root)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -77,6 +82,7 @@ class GitRepositories:
         is_new = not mirror.exists
         with _as_read_failure():
             head = mirror.refresh(branch)
+            mirror.tidy()
         if is_new:
             keep_within(self._data_dir / "mirrors", self._max_bytes, keep=mirror.path)
         return head

@@ -214,3 +214,16 @@ def test_the_telling_lines_are_chosen():
     err = "Cloning...\nwarning: x\nfatal: unable to access 'https://h/': Could not resolve host: h\n"
     assert git_sentence(err) == "unable to access 'https://h/': Could not resolve host: h"
     assert git_sentence("") == "git said nothing"
+
+
+def test_a_git_that_is_too_old_or_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    GitDoor().require_git()
+    old = tmp_path / "git"
+    old.write_text("#!/bin/sh\necho git version 2.30.2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(GitFailed, match=r"git version 2\.30\.2; git 2\.38 or later is needed"):
+        GitDoor().require_git()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(GitFailed, match="git was not found on this machine"):
+        GitDoor().require_git()
