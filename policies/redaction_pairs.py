@@ -27,7 +27,7 @@ _NAME: Final = (
     rb"[A-Za-z0-9_.$-]*(?i:pass|pwd|secret|token|key|cred|auth|bearer|jwt|cookie|session|csrf|xsrf|dsn|otp|salt"
     rb"|pepper|hmac|sig|conn|webhook|pin)[A-Za-z0-9_.-]*"
 )
-_PAIR: Final = re2.compile(rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:)[ \t]*")
+_PAIR: Final = re2.compile(rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:|%3[Dd])[ \t]*")
 _FLAG: Final = re2.compile(rb"(?:^|[\s\"'\[,])--?(" + _NAME + rb")(?:[\"']?,[ \t]*|[ \t]+)")
 _ELEMENT: Final = re2.compile(rb"<(" + _NAME + rb")(?:[ \t][^<>]*)?>([^<>\s][^<>]*)<")
 _NAMED_VALUE: Final = re2.compile(
@@ -137,7 +137,7 @@ def _kind_of(word: bytes) -> _Kind | None:
 _OPEN: Final = re.compile(rb"(?:Some\(|new \w{1,40}\(|&)?[bBuUrRfF]{0,2}(\\{0,8}(?:\"\"\"|'''|[\"'`]))")
 # A delimiter ends an unquoted value only where structure follows: passwords contain commas and brackets.
 _END: Final = re.compile(
-    rb"\s|\\[nrt](?=[^A-Za-z0-9]|[A-Z]|$)|</|&amp;"
+    rb"\s|\\[nrt](?=[^A-Za-z0-9]|[A-Z]|$)|</|&amp;|%26"
     rb"|\\?[\"'`]{1,8}(?=[\s,;:)}\]&|<>.\\]|$)"
     rb"|[,;&|](?=\s|$|[\"']?[A-Za-z_][\w.\[\]-]{0,60}[\"']?\s?[=:])"
     rb"|[)}\]>]{1,8}(?=[\s,;:\"')}\]|\\.]|$)"

@@ -75,6 +75,9 @@ _STATEMENTS: Final = tuple(
         rb"\b(?:response|cnonce)=\"([0-9a-f]{8,})\"",  # digest authentication
         rb"(?i)\bredis-cli\b[^\n|;]*[ \t]-a[ \t]+[\"']?([^\s\"']+)",
         rb"(?i)\bdocker[ \t]+login\b[^\n|;]*[ \t]-p[ \t]+[\"']?([^\s\"']+)",
+        rb"(?i)\boracle:\w+:[^\s/@]+/([^\s@]+)@",
+        rb"(?i)(?:\bauth|basicauth|\blogin|\bcredentials?)[ \t]*=?[ \t]*[(\[][ \t]*[\"'][^\"'\n]+[\"'][ \t]*,[ \t]*"
+        rb"[\"']([^\"'\n]+)",
         rb"(?i)\bnet[ \t]+use\b[^\n]*/user:\S+[ \t]+(\S+)",
         rb"\bAUTH[ \t]+(?:PLAIN[ \t]+|LOGIN[ \t]+)?[\"']?([A-Za-z0-9+/=_-]{12,})",
         rb"(?i)\brequirepass[ \t]+[\"']?([^\s\"']+)",
@@ -85,6 +88,11 @@ _PROSE: Final = re2.compile(
     rb"(?i)\b(?:password|passwd|passphrase|secret|token|api[ -]?key|access[ -]?key|credentials?)[ \t]+"
     rb"(?:(?:is|was|of|to|value)"
     rb"[ \t]*:?[ \t]+)?([^\s\"'`:=]{8,})"
+)
+
+_KEY_WORDS: Final = re2.compile(
+    rb"(?i)\b(?:api|access|secret|auth|private|signing|encryption|account|licen[cs]e|bot|app)[ \t](?:key|token|secret)"
+    rb"[ \t]*[:=][ \t]*([^\s\"'`]{8,})"
 )
 
 # --- key blocks -----------------------------------------------------------------------------------
@@ -258,7 +266,7 @@ def _statements(data: bytes) -> Iterator[Span]:
         for found in pattern.finditer(data):
             if not _HARMLESS.fullmatch(found.group(1)):
                 yield found.span(1)
-    for found in _PROSE.finditer(data):
+    for found in (*_PROSE.finditer(data), *_KEY_WORDS.finditer(data)):
         text = found.group(1)
         if (
             not _LETTERS.fullmatch(text)

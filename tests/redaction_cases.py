@@ -340,6 +340,154 @@ def manifest_cases(rng: random.Random) -> Iterator[Case]:
     yield Case("basic", "python", auth, f"{{'Authorization': b'Basic {auth}'}}")
 
 
+def place_cases(rng: random.Random) -> Iterator[Case]:
+    """Places that stand alone: other key blocks, manifests, drivers, headers, and hexadecimal keys by name."""
+    found: list[tuple[str, str]] = []
+    b = base64.b64encode(rng.randbytes(700)).decode()
+    lines = [b[i : i + 64] for i in range(0, len(b), 64)]
+    found.append(
+        (
+            b,
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n"
+            + "\n".join(lines)
+            + "\n=aBcD\n-----END PGP PRIVATE KEY BLOCK-----",
+        )
+    )
+    found.append(
+        (
+            b,
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0123456789ABCDEF0123456789ABCDEF\n\n"
+            + "\n".join(lines)
+            + "\n-----END RSA PRIVATE KEY-----",
+        )
+    )
+    found.append(
+        (
+            b,
+            "['-----BEGIN PRIVATE KEY-----\\n',\n"
+            + "\n".join(f" '{line}\\n'," for line in lines)
+            + "\n '-----END PRIVATE KEY-----\\n']",
+        )
+    )
+    found.append(
+        (
+            b,
+            '"-----BEGIN PRIVATE KEY-----\\n" +\n'
+            + "\n".join(f'    "{line}\\n" +' for line in lines)
+            + '\n    "-----END PRIVATE KEY-----\\n"',
+        )
+    )
+    found.append(
+        (
+            b,
+            "PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nPrivate-Lines: 14\n"
+            + "\n".join(lines)
+            + "\nPrivate-MAC: abcdef",
+        )
+    )
+    found.append(
+        (
+            b,
+            "2026-03-01 10:00:00 DEBUG app - -----BEGIN RSA PRIVATE KEY-----\n"
+            + "\n".join("2026-03-01 10:00:00 DEBUG app - " + line for line in lines)
+            + "\n2026-03-01 10:00:00 DEBUG app - -----END RSA PRIVATE KEY-----",
+        )
+    )
+    found.append((b, "openssh key\n" + "\n".join(lines) + "\nend"))
+    found.append(
+        (b, "key: >-\n  -----BEGIN PRIVATE KEY-----\n  " + " ".join(lines) + "\n  -----END PRIVATE KEY-----")
+    )
+    found.append(
+        (
+            b,
+            json.dumps({"log": "-----BEGIN RSA PRIVATE KEY-----\n"})
+            + "\n"
+            + "\n".join(json.dumps({"log": line + "\n"}) for line in lines)
+            + "\n"
+            + json.dumps({"log": "-----END RSA PRIVATE KEY-----\n"}),
+        )
+    )
+    s = pick(rng, ALNUM, 12)
+    v = base64.b64encode(s.encode()).decode()
+    found.append(
+        (
+            v,
+            f"apiVersion: v1\nitems:\n- apiVersion: v1\n  data:\n    tls-thing: {v}\n  kind: Secret\n  metadata:\n    name: x\nkind: List",
+        )
+    )
+    found.append(
+        (
+            v,
+            json.dumps(
+                {
+                    "items": [
+                        {
+                            "kind": "Secret",
+                            "apiVersion": "v1",
+                            "metadata": {"name": "x", "annotations": {"a": "b"}},
+                            "data": {"thing": v},
+                        }
+                    ]
+                }
+            ),
+        )
+    )
+    found.append(
+        (
+            v,
+            f'kubectl.kubernetes.io/last-applied-configuration: |\n      {{"apiVersion":"v1","data":{{"thing":"{v}"}},"kind":"Secret","metadata":{{}}}}',
+        )
+    )
+    found.append((s, f'map[string][]uint8{{"password":"{s}"}}'))
+    found.append((s, f"Environment:\n      DB_HOST:      db\n      DB_PASSWORD:  {s}\n    Mounts:"))
+    found.append((s, f"helm upgrade --set-string postgresql.auth.password={s},replicas=2"))
+    found.append((s, f"values:\n  auth:\n    postgresPassword: {s}"))
+    found.append((s, f"Environment(DATABASE_PASSWORD='{s}')"))
+    found.append((s, f"connect ECONNREFUSED {{ host: 'db', user: 'app', password: '{s}', port: 5432 }}"))
+    found.append((s, f"dial error: postgres://app:{s}@db:5432/app?sslmode=disable: connection refused"))
+    found.append((s, f"(Background: mysql+pymysql://app:{s}@10.0.0.1/app)"))
+    found.append((s, f'Error parsing DSN "app:{s}@tcp(db:3306)/app"'))
+    found.append((s, f"MONGO_URI=mongodb://root:{s}@mongo1:27017,mongo2:27017/admin?replicaSet=rs0"))
+    found.append((s, f"REDIS_URL: rediss://default:{s}@redis:6380"))
+    found.append((s, f"Data Source=db;Initial Catalog=app;User Id=sa;Password={s}"))
+    found.append((s, f"jdbc:oracle:thin:app/{s}@//db:1521/orcl"))
+    found.append((s, f"jdbc:mysql://db/app?user=root&password={s}&useSSL=false"))
+    found.append((s, f"ldap bind failed: uid=app,dc=x password={s}"))
+    found.append((s, f"smtp login: user=mailer pass={s}"))
+    found.append((s, f"psql: PGPASSWORD={s} psql -h db"))
+    found.append((s, f"+ export DB_PASS={s}"))
+    found.append((s, f"  'PASSWORD': '{s}',"))
+    found.append(
+        (s, f"django.db.backends: {{'default': {{'ENGINE': 'x', 'USER': 'app', 'PASSWORD': '{s}'}}}}")
+    )
+    found.append((s, f'auth=("deploy", "{s}")'))
+    found.append((s, f"HTTPBasicAuth('deploy', '{s}')"))
+    found.append((s, f"--build-arg NPM_TOKEN={s}"))
+    found.append((s, f"X-Auth-Token: {s}"))
+    found.append((s, f"x-api-key: {s}"))
+    found.append((s, f"Set-Cookie: sessionid={s}; HttpOnly"))
+    found.append((s, f"csrftoken={s}; sessionid=x"))
+    found.append((s, f'"secret" : "{s}"'))
+    found.append((s, f'client_secret: "{s}"'))
+    found.append((s, f"clientSecret={s}&grant_type=client_credentials"))
+    found.append((s, f"password%3D{s}%26x"))
+    h = pick(rng, HEX, 32)
+    h64 = pick(rng, HEX, 64)
+    found.append((h, f"DD_API_KEY={h}"))
+    found.append((h, f"Datadog API key: {h}"))
+    found.append((h64, f"SECRET_KEY_BASE: {h64}"))
+    found.append((h, f"api key {h} is invalid"))
+    found.append((h, f"twilio auth token={h}"))
+    found.append((h, f"https://{h}@o123.ingest.sentry.io/45"))
+    found.append((h, f"Authorization: Token token={h}"))
+    found.append((h, f"CLOUDFLARE_API_KEY='{h}'"))
+    found.append((h, f"apikey {h}"))
+    found.append((h, f"X-Api-Key={h}"))
+    found.append((h, f"access_key: {h}"))
+    for number, (hidden, text) in enumerate(found):
+        yield Case("place", str(number), hidden, text)
+
+
 def cases(seed: int, rounds: int = 1) -> Iterator[Case]:
     """Every kind in places that fit it; `rounds` times with other values."""
     rng = random.Random(seed)
@@ -364,6 +512,7 @@ def cases(seed: int, rounds: int = 1) -> Iterator[Case]:
                     )
         yield from key_cases(rng)
         yield from manifest_cases(rng)
+        yield from place_cases(rng)
 
 
 def survives(secret: str, text: str) -> bool:

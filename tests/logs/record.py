@@ -357,9 +357,10 @@ def _prepare(name: str, folder: Path) -> None:
             FIRST.format(dependencies='("uploads", "0000_before")', operations=CREATE)
         )
     if "alembic" in name:
-        run = lambda *words: subprocess.run(
-            words, cwd=folder, env=_environment(), capture_output=True, check=True
-        )  # noqa: E731
+
+        def run(*words: str) -> None:
+            subprocess.run(words, cwd=folder, env=_environment(), capture_output=True, check=True)
+
         run("alembic", "init", "db")
         ini = folder / "alembic.ini"
         ini.write_text(re.sub(r"sqlalchemy.url = .*", "sqlalchemy.url = sqlite:///app.db", ini.read_text()))
@@ -377,7 +378,7 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": f"{PYTHON_HOME}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": os.environ.get("RECORD_HOME", tempfile.gettempdir()),
-        "GOCACHE": os.path.join(tempfile.gettempdir(), "go-cache"),
+        "GOCACHE": str(Path(tempfile.gettempdir()) / "go-cache"),
         "NODE_PATH": os.environ.get("RECORD_NODE_PATH", ""),
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
