@@ -17,6 +17,9 @@ PAUSE_SHARE, PAUSE_AT_MOST_S = 4.0, 0.3
 """Between transactions, in lengths of the last one: a single watch never waits long, and ten thousand share a
 handful of commits a second."""
 
+HELD = 20_000
+"""Samples that wait for a database; beyond, the oldest are given up."""
+
 Row = tuple[str, float, HealthSample]
 
 
@@ -36,7 +39,8 @@ class SampleWriter:
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, service: str, at_s: float, sample: HealthSample) -> None:
-        """Returns once `sample` is stored. Raises CannotStore for all whose transaction failed."""
+        """Returns once `sample` is stored, or once that was tried: a watch goes on from what it has in memory while
+        the database is busy or away, and what was not stored is tried again with the next."""
         self._next.append((service, at_s, sample))
         loop = asyncio.get_running_loop()
         if self._stored is None:
@@ -56,8 +60,8 @@ class SampleWriter:
                 await asyncio.to_thread(self._samples.add_samples_of_many, rows)
             except CannotStore as failure:
                 log.warning("samples.not_stored", samples=len(rows), reason=failure.reason)
-                stored.set_exception(failure)
-                stored.exception()  # whoever waited may be gone
+                self._next = (rows + self._next)[-HELD:]
+                stored.set_result(None)
             except BaseException:
                 stored.cancel()
                 raise

@@ -15,7 +15,13 @@ from bot.config import CONFIG_PATH, environment_of, plan_of, resolve
 from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
 from bot.crash_look import CrashLook
-from bot.failures import BadConfiguration, BotFailure, CannotReadHealth, CannotReadRepository
+from bot.failures import (
+    BadConfiguration,
+    BotFailure,
+    CannotReadHealth,
+    CannotReadRepository,
+    CannotStore,
+)
 from bot.ports import (
     UNDEPLOYED,
     EvidenceCapture,

@@ -1,0 +1,90 @@
+"""The world around the guards of the load bench, in a process of its own: sites that are well, and an AWS that counts.
+
+`python -m bench.stand_ins` prints its port. Every GET is answered 200; what is posted is answered as ELB would
+answer DescribeTargetGroups and DescribeTargetHealth; `/counts` tells how many calls AWS had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import cast
+from urllib.parse import parse_qs
+
+import uvloop
+
+NAMESPACE = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"
+ARN = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/{}/0123456789abcdef"
+CALLS: Counter[str] = Counter()
+
+
+class Peer(asyncio.Protocol):
+    """One connection; a request is small enough to be understood once its head and announced body are there."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        head, found, body = self._seen.partition(b"\r\n\r\n")
+        if not found or len(body) < _length(head):
+            return
+        self._seen = b""
+        kind, said = _answer(head, body)
+        assert self._transport is not None
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (kind, len(said), said)
+        )
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return int(line[15:])
+    return 0
+
+
+def _answer(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    if head.startswith(b"POST"):
+        return b"text/xml", _aws(parse_qs(body.decode())).encode()
+    if head.startswith(b"GET /counts"):
+        return b"application/json", json.dumps(CALLS).encode()
+    return b"text/plain", b"well"
+
+
+def _aws(asked: dict[str, list[str]]) -> str:
+    action = asked.get("Action", [""])[0]
+    CALLS[action] += 1
+    if action == "DescribeTargetGroups":
+        name = asked["Names.member.1"][0]
+        inner = (
+            f"<TargetGroups><member><TargetGroupArn>{ARN.format(name)}</TargetGroupArn>"
+            f"<TargetGroupName>{name}</TargetGroupName></member></TargetGroups>"
+        )
+    else:
+        targets = "".join(
+            f"<member><Target><Id>i-{n}</Id><Port>80</Port></Target>"
+            "<TargetHealth><State>healthy</State></TargetHealth></member>"
+            for n in range(3)
+        )
+        inner = f"<TargetHealthDescriptions>{targets}</TargetHealthDescriptions>"
+    return (
+        f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{inner}</{action}Result>'
+        f"<ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata></{action}Response>"
+    )
+
+
+async def main() -> None:
+    """Serve until killed."""
+    server = await asyncio.get_running_loop().create_server(Peer, "127.0.0.1", 0, backlog=8192)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
