@@ -91,6 +91,7 @@ TOOL_MODULES = {
     "incidents": "bot.cli_incidents",
     "replay": "bot.cli_replay",
     "simulate": "bot.cli_simulate",
+    **dict.fromkeys(("hold", "resume", "freeze", "unfreeze", "audit"), "bot.cli_switches"),
 }
 """Which module has which command. Each imports what it needs (git, AWS, patterns, the database), so a command
 that pipes a log does not wait for the others' libraries."""
