@@ -60,6 +60,7 @@ bench-redaction: $(READY) ## redaction on cases, ordinary lines and hostile ones
 
 bench-load: $(READY) ## signed webhooks at a fixed arrival rate, beside Probot where Node is there
 	$(BIN)/python -m bench.load $(ARGS)
+	$(BIN)/python -m bench.guards
 
 clean:           ## remove what make and the tests made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

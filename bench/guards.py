@@ -207,10 +207,23 @@ def _rss_mb(pid: int) -> int:
 
 
 def _calls(outside: str) -> int:
-    with urllib.request.urlopen(f"{outside}/counts", timeout=10) as answer:
+    with urllib.request.urlopen(f"{outside}/counts", timeout=10) as answer:  # noqa: S310 - our own stand-in
         return sum(json.load(answer).values())
 
 
+def main() -> None:
+    """`python -m bench.guards [COUNT …]`: on SQLite, and with BENCH_POSTGRES (an empty database's URL) the last
+    and largest count there."""
+    counts = [int(given) for given in sys.argv[1:]] or [100, 1_000, 5_000, 10_000]
+    postgres, seconds = os.environ.get("BENCH_POSTGRES"), float(os.environ.get("BENCH_SECONDS", "60"))
+    for count in counts[:-1] if postgres or len(counts) > 1 else counts:
+        with tempfile.TemporaryDirectory(prefix="rollback-bot-guards-db-") as name:
+            print(json.dumps(measure_guards(count, f"sqlite:///{name}/rollback.db", seconds)), flush=True)
+    if postgres:
+        print(json.dumps(measure_guards(counts[-1], postgres, seconds)), flush=True)
+    elif len(counts) > 1:
+        print(f"{counts[-1]} guards are for PostgreSQL: set BENCH_POSTGRES.", file=sys.stderr)
+
+
 if __name__ == "__main__":
-    asked = int(sys.argv[1])
-    print(json.dumps(measure_guards(asked, sys.argv[2], float(sys.argv[3]))))
+    main()

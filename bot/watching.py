@@ -280,7 +280,11 @@ class Eyes:
         """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
         an earlier run of this step stored; the deadline is absolute."""
         now, since_s = steady(self._now), deploy.completed_at_s
-        await asyncio.to_thread(self._samples.note_service, deploy.service, plan, now())
+        try:
+            await asyncio.to_thread(self._samples.note_service, deploy.service, plan, now())
+        except CannotStore as failure:
+            # Only the looks between deploys need it; the next guard notes it again.
+            log.warning("service.not_noted", service=deploy.service, reason=failure.reason)
         after = await self._seen(deploy, since_s)
         judged = Watch(baseline.samples, plan.health)
         for sample in after:
