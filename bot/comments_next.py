@@ -27,9 +27,6 @@ from policies.facts import (
 )
 from policies.limits import Plan
 
-COMMANDS_HEARD: frozenset[str] = frozenset()
-"""The `/rollback` verbs that are answered today. A comment must not offer what nobody hears."""
-
 MOST_PATHS = 20
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MERGED = (CommitShape.MERGE, CommitShape.OCTOPUS, CommitShape.FOXTROT)
@@ -74,18 +71,14 @@ def reland(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None
     author = f" for {inline(pull_request.author, 60)}" if pull_request else ""
     branch = f"reland-{pull_request.number:d}" if pull_request else f"reland-{short(incident.deploy.sha)}"
     base = plan.branch
-    if "reland" in COMMANDS_HEARD:
-        how = "`/rollback reland` opens a draft pull request that brings it back; put your fix on top."
-    elif merged is not None:
-        how = f"**Revert** on #{merged.number:d} brings it back in a new pull request; put your fix on top."
+    how = "`/rollback reland` opens a draft pull request that brings it back; put your fix on top."
+    if merged is not None:
+        how += f" (**Revert** on #{merged.number:d} does so too.)"
     else:
-        how = (
-            "Bring it back with a revert of the revert, put your fix on top, and open a new pull request:\n\n"
-            + _shell(
-                ["git", "fetch", "origin"],
-                ["git", "switch", "--create", branch, f"origin/{base}"],
-                ["git", "revert", *reverts],
-            )
+        how += " By hand it is a revert of the revert on a new branch:\n\n" + _shell(
+            ["git", "fetch", "origin"],
+            ["git", "switch", "--create", branch, f"origin/{base}"],
+            ["git", "revert", *reverts],
         )
     return (
         f"**Next step{author}.** Your change is no longer on {inline(base, 120)}. {how}\n\n"
@@ -141,13 +134,9 @@ def _question(incident: Incident, plan: Plan) -> str:
         else ""
     )
     what = _what_would_be_reverted(incident, plan)
-    if "approve" in COMMANDS_HEARD:
-        return (
-            f"**A person must decide{until}.** `/rollback approve` reverts {what}; `/rollback cancel` leaves "
-            "it as it is. Without an answer nothing is done."
-        )
     return (
-        f"**A person must decide{until}.** Without an answer nothing is done.\n\n{_by_hand(incident, plan)}"
+        f"**A person must decide{until}.** `/rollback approve` reverts {what}; `/rollback cancel` leaves it as it "
+        f"is. Without an answer nothing is done.\n\n{_by_hand(incident, plan)}"
     )
 
 
