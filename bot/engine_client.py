@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,8 +29,12 @@ from bot.queues import (
     ordered_id,
     ordered_prefix,
 )
+from bot.store_database import cannot_store
 from policies.facts import Deploy, PersonOrder
 
+ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+FORGET_AT_ONCE = 500
+"""A transaction of some tens of milliseconds: on SQLite everybody else waits for it."""
 UNFINISHED = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
@@ -94,17 +99,37 @@ class EngineClient:
 
     def hand_back(self, executor_ids: tuple[str, ...]) -> list[str]:
         """Enqueue again what these executors, known to be dead, left unfinished; the workflows' ids.
-        May be repeated: a workflow that runs elsewhere by then is not theirs any more."""
+        May be repeated: a workflow that runs elsewhere by then is not theirs any more. Raises CannotStore."""
         handed: list[str] = []
-        for executor_id in executor_ids:
-            left = self._ours().list_workflows(
-                status="PENDING", executor_id=executor_id, load_input=False, load_output=False
-            )
-            for queue_name in {workflow.queue_name for workflow in left}:
-                ids = [workflow.workflow_id for workflow in left if workflow.queue_name == queue_name]
-                self._ours().resume_workflows(ids, queue_name=queue_name)
-                handed += ids
+        with _storing("back what a worker left"):
+            for executor_id in executor_ids:
+                left = self._ours().list_workflows(
+                    status="PENDING", executor_id=executor_id, load_input=False, load_output=False
+                )
+                for queue_name in {workflow.queue_name for workflow in left}:
+                    ids = [workflow.workflow_id for workflow in left if workflow.queue_name == queue_name]
+                    self._ours().resume_workflows(ids, queue_name=queue_name)
+                    handed += ids
         return handed
+
+    def forget_ended(self, before_s: float) -> int:
+        """Delete what the engine keeps of workflows that ended before `before_s` (epoch); how many. What people
+        look at stands in our own tables and stays. May be repeated. Raises CannotStore."""
+        before = datetime.fromtimestamp(before_s, UTC).isoformat()
+        forgotten = 0
+        while True:
+            with _storing("the order to forget"):
+                ended = self._ours().list_workflows(
+                    status=list(ENDED),
+                    completed_before=before,
+                    limit=FORGET_AT_ONCE,
+                    load_input=False,
+                    load_output=False,
+                )
+                self._ours().delete_workflows([one.workflow_id for one in ended])
+            forgotten += len(ended)
+            if len(ended) < FORGET_AT_ONCE:
+                return forgotten
 
     def _ours(self) -> DBOSClient:
         engine = self._engine()
@@ -121,11 +146,13 @@ class EngineClient:
 
 
 @contextmanager
-def _storing(workflow_id: str) -> Iterator[None]:
+def _storing(what: str) -> Iterator[None]:
     try:
         yield
     except DBOSException as error:
-        raise CannotStore(f"The engine did not take {workflow_id}: {error}") from error
+        raise CannotStore(f"The engine did not take {what}: {error}") from error
+    except sa.exc.SQLAlchemyError as error:
+        raise cannot_store(error) from error
 
 
 def _options(workflow: str, workflow_id: str) -> EnqueueOptions:

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from github import Auth, Github, GithubException, GithubIntegration, GithubRetry
 from github.Repository import Repository
+from github.Requester import Requester
 
 from bot.failures import BadSettings, CannotReachForge
 from bot.github_failures import asking_github, once_only
@@ -103,6 +104,10 @@ class GitHubAccess:
     def for_repository(self, full_name: str) -> Repository:
         """A client of `owner/name`; makes no request by itself. Other names raise CannotReachForge."""
         return self._client(_checked(full_name)).get_repo(full_name)
+
+    def app_requester(self) -> Requester | None:
+        """Requests signed as the App itself, such as for its hook; None where a plain token signs us in."""
+        return self._app.requester if self._app else None
 
     def credentials(self, full_name: str) -> tuple[str, str]:
         """User and password for git over HTTP, good for at least five minutes. Raises CannotReachForge."""

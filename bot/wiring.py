@@ -18,6 +18,7 @@ from bot.evidence import Capture
 from bot.failures import BadConfiguration, BotFailure
 from bot.freezes import Freezes
 from bot.github_access import GitHubAccess
+from bot.github_missed import GitHubMissed
 from bot.http_probe import HttpxProbe
 from bot.places import GitHubPlace
 from bot.repository import CommitIdentity, GitRepositories
@@ -44,6 +45,7 @@ class Worker:
     repository: GitRepositories
     conversation: GitHubConversation
     freezes: Freezes
+    missed: GitHubMissed
 
     def desk(self, engine: Engine) -> CommandDesk:
         """What the commands of people work with; `engine` is the door to guards at work."""
@@ -136,4 +138,4 @@ def worker_parts(settings: Settings) -> Worker:
         memory=store,
     )
     freezes = Freezes(store=store, conversation=pull_requests, checks=GitHubCheckRuns(access))
-    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes)
+    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes, GitHubMissed(access))

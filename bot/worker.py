@@ -20,6 +20,8 @@ from bot.durable import Engine, new_executor_id, register
 from bot.engine_client import EngineClient
 from bot.failures import BadSettings, BotFailure
 from bot.freezes import SwitchExpiry
+from bot.inbox import DurableInbox
+from bot.redelivery import Redelivery
 from bot.settings import Settings
 from bot.store import Store
 from bot.wiring import Worker, worker_parts
@@ -30,6 +32,8 @@ BEAT_EVERY_S = 2.0
 MISSED_S = 3 * BEAT_EVERY_S
 PRUNE_EVERY_S = 3600.0
 KEEP_SAMPLES_S = 7 * 86_400.0
+KEEP_WORKFLOWS_S, KEEP_DELIVERIES_S = 14 * 86_400.0, 30 * 86_400.0
+"""Longer than GitHub can deliver an event again (three days): until then the same event must be known."""
 EVERYONE_S = -3600.0
 """Silent for "longer than minus an hour": everyone, whatever small differences clocks have."""
 
@@ -56,6 +60,8 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         background.start()
         expiry = SwitchExpiry(parts.freezes)
         expiry.start()
+        redelivery = Redelivery(parts.missed, parts.store, DurableInbox(parts.store, client), executor_id)
+        redelivery.start()
         log.info(
             "worker.started", executor=executor_id, database="sqlite" if settings.on_sqlite else "postgresql"
         )
@@ -64,10 +70,19 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         finally:
             background.stop()
             expiry.stop()
+            redelivery.stop()
             engine.stop()
-            client.hand_back((executor_id,))
-            parts.store.forget_executor(executor_id)
+            _leave(parts.store, client, executor_id)
             log.info("worker.stopped", executor=executor_id)
+
+
+def _leave(store: Store, client: EngineClient, executor_id: str) -> None:
+    """Hand back what was not finished; without a database the others find it by our silence."""
+    try:
+        client.hand_back((executor_id,))
+        store.forget_executor(executor_id)
+    except BotFailure as failure:
+        log.warning("worker.could_not_hand_back", reason=failure.reason)
 
 
 def _check_schema(settings: Settings) -> None:
@@ -94,10 +109,20 @@ def _live(
             if beat_s >= patient_until_s:
                 _take_over(store, client, executor_id, dead_after_s)
             if time.monotonic() >= next_prune_s:
-                store.prune_samples(time.time() - KEEP_SAMPLES_S)
+                forget_old(store, client, time.time())
                 next_prune_s = time.monotonic() + PRUNE_EVERY_S
         except BotFailure as failure:
             log.warning("worker.heartbeat_failed", reason=failure.reason)
+
+
+def forget_old(store: Store, client: EngineClient, now_s: float) -> None:
+    """Let go what nobody will ask for: polls, deliveries, and the engine's rows of what has ended. Incidents,
+    deploys and the audit trail stay. May be repeated. Raises CannotStore."""
+    store.prune_samples(now_s - KEEP_SAMPLES_S)
+    store.prune_deliveries(now_s - KEEP_DELIVERIES_S)
+    forgotten = client.forget_ended(now_s - KEEP_WORKFLOWS_S)
+    if forgotten:
+        log.info("engine.forgot", workflows=forgotten)
 
 
 def _take_over(store: Store, client: EngineClient, executor_id: str, dead_after_s: float) -> None:
