@@ -252,8 +252,8 @@ def _wrong_record(story: Story, store: Store, revert: str | None) -> list[str]:
     verdicts = {heard.deploy.sha[:8]: heard.verdict for heard in store.deploys_heard(story.service)}
     if verdicts.get(story.merge[:8]) not in ("healthy", "unhealthy") or None in verdicts.values():
         wrong.append(f"a deploy has no verdict: {verdicts}")
-    if unfinished := _unfinished(store):
-        wrong.append(f"work was left unfinished: {unfinished}")
+    if left := unfinished(store):
+        wrong.append(f"work was left unfinished: {left}")
     if silent := store.silent_executors(-3600.0):
         wrong.append(f"executors are left on record: {silent}")
     return wrong
@@ -268,7 +268,7 @@ def _left_behind(story: Story) -> list[str]:
     return [f"files were left behind: {found[:10]}"] if found else []
 
 
-def _unfinished(store: Store) -> list[tuple[Any, ...]]:
+def unfinished(store: Store) -> list[tuple[Any, ...]]:
     schema = "" if store.on_sqlite else "dbos."
     with store.reading() as connection:
         return [tuple(row) for row in connection.execute(sa.text(UNFINISHED.format(schema)))]
@@ -279,7 +279,7 @@ def _is_over(store: Store, story: Story) -> bool:
     heard = store.deploys_heard(story.service)
     if len(heard) < 2 or any(one.verdict is None for one in heard):
         return False
-    return not _unfinished(store)
+    return not unfinished(store)
 
 
 def _merge_proposal(world: LightWorld, story: Story) -> None:

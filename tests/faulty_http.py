@@ -82,6 +82,11 @@ class Faults:
         """How many requests of that kind came in."""
         return len([seen for seen in self.seen if seen.method == method and re.search(path, seen.path)])
 
+    def clear(self) -> None:
+        """Take back the faults that no request has met."""
+        with self._lock:
+            self._waiting.clear()
+
     def forget(self) -> None:
         """Start counting anew."""
         self.seen.clear()
