@@ -70,7 +70,9 @@ class EngineClient:
     def start_ordered(self, deploy: Deploy, order: PersonOrder) -> None:
         """Start the rollback that a person ordered, unless one of this deploy is running or this very order
         was started before. May be repeated; two who order in the same moment start one. Raises CannotStore."""
-        known = self._ours().list_workflows(workflow_id_prefix=ordered_prefix(deploy), load_output=False)
+        known = self._ours().list_workflows(
+            name=ORDERED, workflow_id_prefix=ordered_prefix(deploy), load_output=False
+        )
         if any(one.status in UNFINISHED or _started_by(one, order) for one in known):
             return
         workflow_id = ordered_id(deploy, len(known))
@@ -81,7 +83,7 @@ class EngineClient:
     def live(self, deploy: Deploy) -> str | None:
         """The workflow that is at work on `deploy` now: its guard, or a rollback that a person ordered."""
         ordered = self._ours().list_workflows(
-            workflow_id_prefix=ordered_prefix(deploy), load_input=False, load_output=False
+            name=ORDERED, workflow_id_prefix=ordered_prefix(deploy), load_input=False, load_output=False
         )
         guards = self._ours().list_workflows(
             workflow_ids=[guard_id(deploy)], load_input=False, load_output=False
