@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from bot.failures import BotFailure
 from bot.ports import World
-from bot.rollback import respond
-from policies.facts import Deploy, Health, PersonOrder
+from bot.rollback import if_possible, respond
+from policies.facts import Baseline, Deploy, Health, PersonOrder
 
 
 async def guard(deploy: Deploy, world: World) -> str:
@@ -23,13 +23,16 @@ async def guard(deploy: Deploy, world: World) -> str:
     deploy = replace(deploy, environment=plan.environment or deploy.environment)
     if plan.ignored:
         return await world.close(deploy, plan, None, plan.ignored)
-    if incident_id := await world.reverted_by_us(deploy, plan):
+    if incident_id := await if_possible(world.reverted_by_us(deploy, plan), None):
         return await world.close(
             deploy, plan, None, f"It is the revert of incident {incident_id}, whose guard verifies it."
         )
 
-    baseline = await world.baseline(deploy, plan)
-    watched, order = await world.watch_or_order(deploy, plan, baseline)
+    baseline = await if_possible(world.baseline(deploy, plan), Baseline((), ""))
+    try:
+        watched, order = await world.watch_or_order(deploy, plan, baseline)
+    except BotFailure as failure:
+        return await world.close(deploy, plan, None, f"Not watched to the end: {failure.reason}")
     if order is None and (watched is None or watched.health is not Health.UNHEALTHY):
         reason = watched.verdict.reason if watched else "Nothing was seen."
         return await world.close(deploy, plan, watched, reason)
@@ -44,5 +47,5 @@ async def ordered(deploy: Deploy, order: PersonOrder, world: World) -> str:
         return await world.close(deploy, None, None, f"Not rolled back: {failure.reason}")
     if plan.ignored:
         return plan.ignored
-    baseline = await world.baseline(deploy, plan)
+    baseline = await if_possible(world.baseline(deploy, plan), Baseline((), ""))
     return await respond(deploy, plan, baseline, None, order, world, again=order.id)

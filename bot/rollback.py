@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bot.failures import BotFailure
 from bot.ports import UNDEPLOYED, World
@@ -22,10 +23,12 @@ from policies.facts import (
     PersonOrder,
     Reverted,
     RevertOutcome,
+    Verdict,
     Watched,
 )
 from policies.limits import Plan
 
+T = TypeVar("T")
 CANCEL = "cancel"
 PULL_REQUEST = "pull_request"
 
@@ -44,9 +47,9 @@ async def respond(
     `watched` is None when a person orders before anything was seen; `again` tells this incident from an
     earlier one of the same deploy. The sentence that ended it."""
     incident = await world.record(_opened(deploy, baseline, watched, order, again), "Detected.")
-    await world.tell(incident, plan)
+    await if_possible(world.tell(incident, plan), None)
     latest = watched.samples[-1] if watched and watched.samples else None
-    evidence = await world.capture(deploy, plan, latest)
+    evidence = await if_possible(world.capture(deploy, plan, latest), None)
     incident = await world.record(replace(incident, evidence=evidence), "Evidence captured.")
 
     waited = False
@@ -55,10 +58,10 @@ async def respond(
         decision = incident.decision
         if decision and decision.order:
             return await roll_back(incident, plan, world)
-        await world.tell(incident, plan)
+        await if_possible(world.tell(incident, plan), None)
         if decision and decision.action is Action.OBSERVE:
             return await _end(incident, IncidentState.CLOSED, decision.reason, plan, world)
-        recovery, order = await world.recovered_or_order(incident, plan)
+        recovery, order = await if_possible(world.recovered_or_order(incident, plan), (None, None))
         if order is not None and order.verb == CANCEL:
             incident = replace(incident, person=order)
             return await _end(incident, IncidentState.CLOSED, f"Cancelled by {order.actor}.", plan, world)
@@ -101,9 +104,9 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
         await _freeze_after(incident, IncidentState.FAILED, plan, world)
         return ended
     incident = await world.record(incident, what)
-    await world.tell(incident, plan)
+    await if_possible(world.tell(incident, plan), None)
 
-    recovery = await world.verify(incident, plan)
+    recovery = await _verified(incident, plan, world)
     helped = judge_recovery(incident, recovery, revert_was_deployed=recovery.verdict.rule != UNDEPLOYED)
     state = IncidentState.RECOVERED if recovery.health is Health.HEALTHY else IncidentState.FAILED
     acquitted = Acquitted.NO_RECOVERY if helped.status == "acquitted" else ""
@@ -113,10 +116,28 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     return ended
 
 
+async def if_possible(effect: Awaitable[T], otherwise: T) -> T:
+    """What `effect` gives, or `otherwise` if it failed (the engine has logged why): a mistake of ours in
+    telling or looking must neither end a guard nor stand in the way of a revert."""
+    try:
+        return await effect
+    except BotFailure:
+        return otherwise
+
+
+async def _verified(incident: Incident, plan: Plan, world: World) -> Watched:
+    try:
+        return await world.verify(incident, plan)
+    except BotFailure as failure:
+        reason = f"I could not verify whether the service recovered. {failure.reason}"
+        verdict = Verdict(Health.UNKNOWN, reason, UNDEPLOYED)
+        return Watched(Health.UNKNOWN, verdict, (), incident.timeline[-1].at_s)
+
+
 async def _freeze_after(incident: Incident, state: IncidentState, plan: Plan, world: World) -> None:
     wanted = plan.rollback.freeze_after
     if wanted == "always" or (wanted == "failed" and state is IncidentState.FAILED):
-        await world.freeze(incident, plan)
+        await if_possible(world.freeze(incident, plan), None)
 
 
 async def _cancelled(world: World) -> PersonOrder | None:
@@ -200,7 +221,7 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
 async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan, world: World) -> str:
     ended = replace(incident, state=state, reason=reason)
     ended = await world.record(ended, f"Ended: {state.value}.", stamp="closed_at_s")
-    await world.tell(ended, plan)
+    await if_possible(world.tell(ended, plan), None)
     # What recovered after a rollback is the old version: it speaks for that one, not for this deploy.
     judged = incident.watched if incident.reverted else incident.recovery or incident.watched
     return await world.close(incident.deploy, plan, judged, reason)

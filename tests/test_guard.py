@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.failures import CannotReachForge, CannotReadRepository, CannotRevert
+from bot.failures import BotFailure, CannotReachForge, CannotReadRepository, CannotRevert
 from bot.guard import guard
 from bot.ports import UNDEPLOYED
 from policies.acquittal import Acquitted
@@ -201,3 +201,33 @@ async def test_the_incident_of_a_deploy_has_always_the_same_id() -> None:
     await guard(DEPLOY, first)
     await guard(DEPLOY, second)
     assert first.told[0].id == second.told[0].id
+
+
+class Clumsy(FakeWorld):
+    """A world in which one thing that is not the revert itself always fails."""
+
+    fails: str = ""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == object.__getattribute__(self, "fails"):
+
+            async def broken(*_: object, **__: object) -> None:
+                raise BotFailure("Something of ours broke.")
+
+            return broken
+        return object.__getattribute__(self, name)
+
+
+@pytest.mark.parametrize("fails", ["tell", "capture", "verify", "baseline", "reverted_by_us", "freeze"])
+async def test_a_mistake_of_ours_beside_the_revert_does_not_stand_in_its_way(fails: str) -> None:
+    world = Clumsy(watched=replace(FAILING, samples=tuple(replace(s, crash=True) for s in FAILING.samples)))
+    world.fails = fails
+    assert await guard(DEPLOY, world)
+    assert [order.commits for order in world.orders] == [(SHA,)]
+    assert world.recorded[-1].closed_at_s is not None
+
+
+async def test_a_watch_that_breaks_ends_the_guard_in_a_sentence() -> None:
+    world = Clumsy()
+    world.fails = "watch_or_order"
+    assert await guard(DEPLOY, world) == "Not watched to the end: Something of ours broke."
