@@ -229,7 +229,7 @@ class Mirror:
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             fresh.mkdir(parents=True)
-            self._door.run("init", "--bare", "--quiet", "--template=", git_dir=fresh)
+            self._door.run("init", "--bare", "--quiet", "--template=", git_dir=fresh, keep_open=(descriptor,))
             _configure(fresh)
             seen = Path("logs", "refs", "heads", branch)
             if (self.path / seen).is_file():

@@ -216,6 +216,7 @@ def scratch(root: Path, objects: Path, door: GitDoor, keep_open: tuple[int, ...]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+        sweep(root)  # a git that outlived its killed bot may have held its folder until now
 
 
 def sweep(root: Path) -> int:

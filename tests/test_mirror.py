@@ -214,9 +214,11 @@ def test_a_lock_is_exclusive_shared_and_ends_with_its_process(tmp_path: Path):
         pass
     pid = os.fork()
     if pid == 0:
-        with file_lock(path):
-            time.sleep(60)
-        os._exit(0)
+        try:
+            with file_lock(path, wait_s=10):
+                time.sleep(60)
+        finally:
+            os._exit(0)  # whatever happens, this copy of the test run ends here
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
