@@ -88,9 +88,9 @@ def speed(files: list[Path]) -> None:
     times = []
     for _ in range(30):
         text = "\n".join(rng.choices(lines, k=200))
-        begun = time.perf_counter()
+        begun = time.process_time()
         clean(text)
-        times.append(1000 * (time.perf_counter() - begun))
+        times.append(1000 * (time.process_time() - begun))
     print(
         f"200 lines: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms of {len(times)} samples"
     )
@@ -107,9 +107,9 @@ def hostile() -> None:
         )
         spent = []
         for size in (MEGABYTE // 2, MEGABYTE):
-            begun = time.perf_counter()
+            begun = time.process_time()
             redact_bytes(whole[:size])
-            spent.append(time.perf_counter() - begun)
+            spent.append(time.process_time() - begun)
         print(f"{name:24} {spent[0]:7.2f}s {spent[1]:7.2f}s  {spent[1] / spent[0]:.1f}", flush=True)
 
 

@@ -24,7 +24,7 @@ _STRINGS: Final = re.compile(
 )
 _CSI: Final = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")
 _ESCAPE: Final = re.compile("\x1b[ -/]*[0-~]?")
-_LINE_ENDS: Final = re.compile("\r+\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _UNIT_SEPARATORS: Final = dict.fromkeys(range(28, 32), " ")
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1 without tab and line ends

@@ -45,7 +45,23 @@ def _compiled(pattern: str) -> Any:
     return re2.compile(pattern.encode(), options)
 
 
-_SHAPE: Final = _compiled("|".join(f"(?:{shape})" for shape in SHAPES))
+_LITERAL: Final = re.compile(r"(?:\\b)?((?:[A-Za-z0-9_-]|\\[.$])+)(?![*+?{])")
+
+
+def _literal(shape: str) -> bytes:
+    """What every text that has the shape must contain; empty where it begins with a choice."""
+    found = _LITERAL.match(shape)
+    return found.group(1).replace("\\", "").encode() if found else b""
+
+
+# One by one: of all shapes in one pattern, finding where a match begins took a hundred times as long.
+_SHAPES: Final = tuple((_literal(shape), _compiled(shape)) for shape in SHAPES)
+
+
+def _shaped(data: bytes) -> list[tuple[int, int]]:
+    return [
+        found.span() for literal, pattern in _SHAPES if literal in data for found in pattern.finditer(data)
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -67,7 +83,7 @@ def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     """The same for bytes of any encoding: what is not a secret comes back byte for byte."""
     # Blanked to the same length: in `\\nAKIA…` the letter before the token is no letter.
     blanked = _ESCAPED_SPACE.sub(lambda found: b" " * len(found.group()), data) if b"\\" in data else data
-    spans = [found.span() for found in _SHAPE.finditer(blanked)]
+    spans = _shaped(blanked)
     spans += random_tokens(blanked)
     spans += places(data)
     spans += pairs(data)
