@@ -229,14 +229,14 @@ class CommandDesk:
         until_s = self._now() + FOLLOW_S
         while True:
             incident = await self.incident_of(deploy)
-            settled = _settled(incident, order)
-            if settled is not None:
-                return settled
+            found = settled(incident, order)
+            if found is not None:
+                return found
             if self._now() >= until_s:
                 return Followed(False, incident, waiting=True)
             if not await self.is_live(deploy):
                 incident = await self.incident_of(deploy)  # it may have ended between the two looks
-                return _settled(incident, order) or Followed(False, _if_later(incident, order))
+                return settled(incident, order) or Followed(False, _if_later(incident, order))
             await asyncio.sleep(FOLLOW_EVERY_S)
 
     # --- switches -----------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def _brought(about: About, incident: Incident | None) -> tuple[str, ...]:
     return tuple(reversed(own)) or ((about.merge_sha,) if about.merge_sha else ())
 
 
-def _settled(incident: Incident | None, order: PersonOrder) -> Followed | None:
+def settled(incident: Incident | None, order: PersonOrder) -> Followed | None:
     """What can be told of `order` from the incident as it stands; None while it may still be heard."""
     if incident is None or _if_later(incident, order) is None:
         return None
