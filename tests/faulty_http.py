@@ -82,6 +82,11 @@ class Faults:
         """How many requests of that kind came in."""
         return len([seen for seen in self.seen if seen.method == method and re.search(path, seen.path)])
 
+    def unmet(self) -> list[str]:
+        """The faults that no request has met yet."""
+        with self._lock:
+            return [f"{method} {pattern.pattern}" for method, pattern, _ in self._waiting]
+
     def clear(self) -> None:
         """Take back the faults that no request has met."""
         with self._lock:
