@@ -282,8 +282,8 @@ def test_backup_and_restore_on_sqlite_while_the_bot_runs(tmp_path: Path) -> None
 
 
 def test_backup_and_restore_on_postgresql_while_the_bot_runs(postgres_server: Server, tmp_path: Path) -> None:
-    folder = str(postgres_server.binaries)
-    if shutil.which("pg_dump", path=folder) is None:
+    path = f"{postgres_server.binaries}:{os.environ['PATH']}"
+    if shutil.which("pg_dump", path=path) is None:
         pytest.skip("pg_dump is not installed beside this PostgreSQL")
     url = postgres_server.new_database()
     bench = Bench(url)
@@ -292,7 +292,7 @@ def test_backup_and_restore_on_postgresql_while_the_bot_runs(postgres_server: Se
         "DATABASE_URL": url,
         "NEW_DATABASE_URL": fresh,
         "BACKUP": str(tmp_path / "backup.dump"),
-        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PATH": path,
     }
     try:
         remember_things(bench)
