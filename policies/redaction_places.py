@@ -119,10 +119,10 @@ def _blocks(data: bytes) -> Iterator[Span]:
         end = _block_end(data, begin.end())
         yield begin.start(), end
         at = max(end, begin.end())
-    # A log that was cut at its head can begin inside a key.
-    first = _FINISH.search(data)
-    if first and not _BEGIN.search(data, 0, first.start()):
-        yield _block_start(data, first.start()), first.end()
+    # A log that was cut at its head can begin inside a key; an end that is left alone would begin one next time.
+    for number, finish in enumerate(_FINISH.finditer(data)):
+        cut = number == 0 and not _BEGIN.search(data, 0, finish.start())
+        yield _block_start(data, finish.start()) if cut else finish.start(), finish.end()
 
 
 def _block_end(data: bytes, at: int) -> int:

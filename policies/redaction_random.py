@@ -28,7 +28,10 @@ RELAXED_MIN_CHARS: Final = 12
 
 _RUN: Final = re2.compile(rb"[A-Za-z0-9_+/=~-]{20,}")
 _DULL: Final = re2.compile(rb"[a-z_+/=~.%-]*|[A-Z_+/=~.%-]*|[0-9_+/=~.%:-]*")
-_HEX: Final = re.compile(rb"(?<![A-Za-z0-9])(?:0x)?(?:[0-9a-f]{6,}|[0-9A-F]{6,})(?![A-Za-z0-9])")
+_HEX: Final = re.compile(
+    rb"(?<![A-Za-z0-9])(?:[0-9a-f]{4,}(?:-[0-9a-f]{2,}){2,}|[0-9A-F]{4,}(?:-[0-9A-F]{2,}){2,}"
+    rb"|(?:0x)?(?:[0-9a-f]{6,}|[0-9A-F]{6,}))(?![A-Za-z0-9])"
+)
 
 # What generated tokens are made of, as shares of lower case, capitals, digits and signs.
 _ALPHABETS: Final = (

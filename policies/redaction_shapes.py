@@ -59,7 +59,6 @@ CLOUD: Final = (
 FORGE: Final = (
     r"gh[pousr]_[A-Za-z0-9_]{16,}",  # GitHub
     r"github_pat_[A-Za-z0-9_]{16,}",
-    r"\bv1\.[a-f0-9]{40}\b",  # GitHub App installation tokens of old
     r"\bgl(?:pat|dt|rt|cbt|ptt|ft|oas|soat|imt|agent|ffct|wt)-[A-Za-z0-9_.-]{16,}",  # GitLab
     r"\bGR1348941[A-Za-z0-9_-]{16,}",  # GitLab runners
     r"\b_gitlab_session=[A-Za-z0-9]{16,}",
