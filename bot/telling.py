@@ -19,6 +19,7 @@ from policies.facts import (
     Deploy,
     Health,
     Incident,
+    IncidentState,
     Moment,
     PullRequestFacts,
     Watched,
@@ -27,6 +28,7 @@ from policies.limits import Plan
 
 log = structlog.get_logger()
 
+ITSELF = "rollback-bot"
 RECENT_INCIDENTS = 200
 ONE_DEPLOYS_COMMITS = 50
 """How far below a deployed commit its revert is looked for; later merges may have landed on top."""
@@ -38,6 +40,19 @@ class IncidentBook(Protocol):
     def save_incident(self, incident: Incident, at_s: float | None = None) -> bool: ...
 
     def incident(self, incident_id: str) -> Incident | None: ...
+
+    def audit(
+        self,
+        who: str,
+        place: str,
+        what: str,
+        answer: str,
+        at_s: float,
+        *,
+        repository: str | None = None,
+        incident_id: str | None = None,
+        once: str | None = None,
+    ) -> None: ...
 
     def incidents(
         self, limit: int = 50, *, state: str | None = None, repository: str | None = None
@@ -90,6 +105,7 @@ class Voice:
         elif stamp == "closed_at_s":
             incident = replace(incident, closed_at_s=moment.at_s)
         self._book.save_incident(incident)
+        self._write_down(incident, moment, stamp)
         log.info(
             "incident",
             incident=incident.id,
@@ -99,6 +115,24 @@ class Voice:
             headline=headline(incident),
         )
         return incident
+
+    def _write_down(self, incident: Incident, moment: Moment, stamp: str) -> None:
+        """A question and its end stand in the audit beside the answers of people."""
+        question = incident.state is IncidentState.ASKED and stamp == "decided_at_s"
+        expired = incident.state is IncidentState.HELD and stamp == "closed_at_s"
+        if not question and not (expired and incident.asked_until_s is not None):
+            return
+        what = "asks whether to roll back" if question else "the question expires"
+        self._book.audit(
+            ITSELF,
+            incident.deploy.service,
+            what,
+            incident.reason,
+            moment.at_s,
+            repository=incident.deploy.repository,
+            incident_id=incident.id,
+            once=f"{what}:{incident.id}:{incident.asked_until_s}",
+        )
 
     async def close(self, deploy: Deploy, plan: Plan | None, watched: Watched | None, note: str) -> str:
         """See `ports.Telling.close`. May be repeated."""

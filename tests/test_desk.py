@@ -20,6 +20,7 @@ from bot.desk import settled
 from bot.freezes import Freezes
 from bot.places import GitHubPlace
 from bot.store import Store, SwitchName, branch_target
+from bot.telling import Voice
 from policies.asked import Mood, PullHead, Reply
 from policies.culprits import as_ordered
 from policies.facts import Change, Culprit, IncidentState, PersonOrder
@@ -114,6 +115,18 @@ async def test_what_is_rolled_back_is_never_remembered_as_a_good_deploy() -> Non
     world = Remembering()
     await guard(DEPLOY, world)
     assert judged == [FAILING]
+
+
+async def test_a_question_and_its_end_stand_in_the_audit(store: Store) -> None:
+    voice = Voice(repository=None, pull_requests=None, book=store, base_url=None)  # type: ignore[arg-type]
+    asked_ = await voice.record(incidents.ASKED, "Decided: ask.", "decided_at_s")
+    await voice.record(incidents.ASKED, "Decided: ask.", "decided_at_s")
+    ended = replace(asked_, state=IncidentState.HELD, reason="Nobody answered in time.")
+    await voice.record(ended, "Ended: held.", "closed_at_s")
+    assert [(row.who, row.what, row.answer) for row in store.audit_rows()] == [
+        ("rollback-bot", "the question expires", "Nobody answered in time."),
+        ("rollback-bot", "asks whether to roll back", "mode is approve: shall I roll back #42?"),
+    ]
 
 
 # --- on GitHub --------------------------------------------------------------------------------------
