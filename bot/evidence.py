@@ -26,6 +26,7 @@ from policies.cleaning import clean
 from policies.diagnosis import diagnose
 from policies.facts import Deploy, Diagnosis, Evidence, HealthSample, Layer, LayerStatus
 from policies.limits import Plan
+from policies.redaction import bad_patterns
 
 DEADLINE_S: Final = 20.0
 MARGIN_S: Final = 1.0
@@ -83,7 +84,7 @@ class Capture:
         except Exception as error:
             _log.exception("evidence could not be captured", deploy=deploy.id)
             reason = error.reason if isinstance(error, BotFailure) else f"{type(error).__name__}: {error}"
-            said = layers.tidy(f"The evidence could not be captured ({reason}).", plan.logs.redact)
+            said = layers.tidy(f"The evidence could not be captured ({reason}).")
             evidence = Evidence(self._now(), (Layer(layers.LOAD_BALANCER, LayerStatus.UNKNOWN, said),))
         return replace(evidence, seconds=round(time.monotonic() - begun_s, 3))
 
@@ -91,6 +92,13 @@ class Capture:
         sample, notes = await self._sample(plan, latest, until_s)
         looks, blind_notes = await self._looks(plan, sample, until_s - MARGIN_S)
         extra = plan.logs.redact
+        if bad := bad_patterns(extra):
+            # What the repository wants removed cannot be, so nothing that may hold it is kept.
+            extra = tuple(pattern for pattern in extra if pattern not in bad)
+            looks = [replace(look, log="", says=(), details=()) for look in looks]
+            blind_notes.append(
+                f"The log is not kept, because RE2 does not take {bad[0]!r}: correct `logs.redact`."
+            )
         telling = max(looks, key=_telling, default=None)
         cleaned = clean(telling.log if telling else "", extra, max_lines=plan.logs.lines)
         diagnosis = _diagnosis(telling, cleaned.text, extra)

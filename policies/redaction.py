@@ -97,6 +97,17 @@ def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     return _replace(data, spans + _echoes(data, spans))
 
 
+def bad_patterns(extra: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `extra` that RE2 does not take."""
+    bad = []
+    for pattern in extra:
+        try:
+            _extra((pattern,))
+        except re2.error:
+            bad.append(pattern)
+    return tuple(bad)
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a value under this name is secret whatever it looks like."""
     return _is_secret_name(name.encode("utf-8", "replace"))

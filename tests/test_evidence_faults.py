@@ -371,6 +371,13 @@ async def test_what_ssm_quotes_is_redacted(ssm: SsmStandIn) -> None:
     assert "a1B2c3D4a1B2" not in repr(evidence) and "[redacted]" in layers(evidence)["host"].summary
 
 
+async def test_a_log_is_not_kept_when_the_repositorys_own_pattern_is_wrong(ssm: SsmStandIn) -> None:
+    evidence = await capture(plan(logs=LogLimits(redact=("(unclosed",))))
+
+    assert evidence.log == "" and evidence.exit_code == 1
+    assert "RE2 does not take '(unclosed': correct `logs.redact`." in layers(evidence)["host"].summary
+
+
 async def test_only_some_hosts_of_many_are_looked_at(ssm: SsmStandIn) -> None:
     many = tuple(f"i-0{number:011x}" for number in range(10))
 
