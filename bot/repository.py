@@ -47,7 +47,7 @@ class GitRepositories:
         data_dir: Path,
         server_url: str,
         credentials: Credentials,
-        identity: CommitIdentity,
+        identity: CommitIdentity | Callable[[], CommitIdentity],
         allow_http: bool = False,
         max_bytes: int = DEFAULT_MAX_BYTES,
         allow_file: bool = False,
@@ -131,6 +131,9 @@ class GitRepositories:
             mirror.tidy()
         keep_within(self._data_dir / "mirrors", self._max_bytes, keep=mirror.path)
 
+    def _who(self) -> CommitIdentity:
+        return self._identity if isinstance(self._identity, CommitIdentity) else self._identity()
+
     def _mirror(self, repository: str) -> Mirror:
         try:
             return Mirror(
@@ -169,7 +172,7 @@ class GitRepositories:
             mirror = self._mirror(order.repository)
         except (BadName, CannotReadRepository) as bad:
             return Reverted(RevertOutcome.REFUSED, bad.reason)
-        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._identity, self._now)
+        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._who(), self._now)
         return hand.carry_out(replace(order, commits=commits))
 
     def rehearse(self, order: RollbackOrder) -> Reverted:
@@ -180,7 +183,7 @@ class GitRepositories:
             mirror = self._mirror(order.repository)
         except (BadName, CannotReadRepository) as bad:
             return Reverted(RevertOutcome.REFUSED, bad.reason)
-        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._identity, self._now)
+        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._who(), self._now)
         return hand.rehearse(replace(order, commits=commits))
 
     def reland(
@@ -193,7 +196,7 @@ class GitRepositories:
             mirror = self._mirror(repository)
         except (BadName, CannotReadRepository) as bad:
             raise CannotRevert(bad.reason) from bad
-        return Relander(mirror, self._door, self._scratch_root, self._identity).make(
+        return Relander(mirror, self._door, self._scratch_root, self._who()).make(
             branch, number, title, checked
         )
 

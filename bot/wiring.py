@@ -111,7 +111,9 @@ def worker_parts(settings: Settings) -> Worker:
         settings.data_dir,
         settings.github_server_url,
         access.credentials,
-        git_identity(settings, access),
+        # Asked when a commit is made: a worker that starts while GitHub is away must neither wait for it nor
+        # commit under the neutral name ever after.
+        lambda: git_identity(settings, access),
         allow_http=settings.github_server_url.startswith("http://"),
     )
     probe = HttpxProbe(tuple(ipaddress.ip_network(network, strict=False) for network in settings.probe_allow))
