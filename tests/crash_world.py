@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,7 @@ class LightWorld:
         self._runner = ThreadPoolExecutor(8, thread_name_prefix="runner")
         self.github.events.listeners.append(self._hear)
         self._template: Path | None = None
+        self._migrating = threading.Lock()
 
     def _start_aws(self) -> None:
         self.machine = Machine(self.folder / "machine")
@@ -190,6 +192,10 @@ class LightWorld:
 
     def fresh_database(self, url: str) -> str:
         """`url`, migrated; on SQLite by copying a file that was migrated once."""
+        with self._migrating:  # alembic keeps what it is doing in module globals
+            return self._migrated(url)
+
+    def _migrated(self, url: str) -> str:
         if not url.startswith("sqlite"):
             _migrate(url)
             return url
