@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,6 +18,9 @@ from bot.store_database import cannot_store, open_engine
 VERSION_TABLE = "rollback_bot_version"
 LOCK = 0x726F6C6C6261636B
 """Of PostgreSQL's advisory locks: several machines release at the same time."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""alembic keeps its operations in module globals, so two threads of one process would mix theirs."""
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
@@ -55,6 +59,11 @@ def _config() -> Config:
 
 
 def _run(database_url: str, revision: str, *, up: bool) -> None:
+    with _ONE_AT_A_TIME:
+        _run_alone(database_url, revision, up=up)
+
+
+def _run_alone(database_url: str, revision: str, *, up: bool) -> None:
     engine = open_engine(database_url)
     config = _config()
     try:
