@@ -16,6 +16,7 @@ from bot.ports import PullRequests, Repository
 from bot.store_deploys import HeardDeploy
 from policies.acquittal import Acquitted, acquits
 from policies.facts import (
+    FINAL_STATES,
     Deploy,
     Health,
     Incident,
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 
 ITSELF = "rollback-bot"
 RECENT_INCIDENTS = 200
+TELL_AGAIN_S = (5.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+"""Pauses before the last word is tried again: most of GitHub's outages are over by then."""
 ONE_DEPLOYS_COMMITS = 50
 """How far below a deployed commit its revert is looked for; later merges may have landed on top."""
 
@@ -224,16 +227,22 @@ class Voice:
     # --- voice --------------------------------------------------------------------------------------
 
     async def tell(self, incident: Incident, plan: Plan) -> None:
-        """See `ports.Telling.tell`. May be repeated: the same text again writes nothing."""
+        """See `ports.Telling.tell`. May be repeated: the same text again writes nothing. The last word is tried
+        for minutes, since nothing comes after it that would put the comment right."""
+        for pause_s in TELL_AGAIN_S if incident.state in FINAL_STATES else ():
+            if await asyncio.to_thread(self._tell, incident, plan):
+                return
+            await asyncio.sleep(pause_s)
         await asyncio.to_thread(self._tell, incident, plan)
 
-    def _tell(self, incident: Incident, plan: Plan) -> None:
-        repository = incident.deploy.repository
+    def _tell(self, incident: Incident, plan: Plan) -> bool:
+        """Whether all of it could be told."""
+        repository, everywhere = incident.deploy.repository, True
         try:
             pull_requests = self._pull_requests_of(incident)
         except BotFailure as failure:
             log.warning("tell.failed", incident=incident.id, reason=failure.reason)
-            return
+            return False
         if not pull_requests:
             log.info("tell.nowhere", incident=incident.id, sha=incident.deploy.sha)
         marker, fresh = incident_marker(incident.id), needs_a_person(incident)
@@ -243,6 +252,8 @@ class Voice:
                 self._pull_requests.say(repository, pull_request.number, marker, body, fresh)
             except BotFailure as failure:
                 log.warning("tell.failed", incident=incident.id, reason=failure.reason)
+                everywhere = False
+        return everywhere
 
     def _pull_requests_of(self, incident: Incident) -> tuple[PullRequestFacts, ...]:
         if incident.change and incident.change.culprits:

@@ -303,6 +303,15 @@ def test_githubs_secondary_rate_limit_delays_the_comment_and_never_the_revert(
 
 
 @pytest.mark.story
+def test_the_last_word_outlasts_an_outage_of_githubs_comments(
+    world: LightWorld, played: Callable[[str], Played]
+) -> None:
+    world.github.faults.at("GET", r"/issues/42/comments$", *[answered(503)] * 14)
+    assert played("outage").wrong == []
+    assert world.github.faults.unmet() == []
+
+
+@pytest.mark.story
 def test_github_breaking_off_in_the_middle_costs_nothing_but_time(
     world: LightWorld, played: Callable[[str], Played]
 ) -> None:
