@@ -26,7 +26,7 @@ demo: $(READY)   ## play the whole incident on this machine, without any account
 	@$(BIN)/rollback-bot demo $(ARGS)
 
 test: $(READY)   ## every test that takes seconds, and the stories through real processes
-	$(PYTEST) -n 2 --dist worksteal -m "not long" $(ARGS)
+	$(PYTEST) -n 2 --dist worksteal -m "not long" --durations=15 $(ARGS)
 
 test-long: $(READY) ## the long forms: hundreds of random histories, every kill point
 	$(PYTEST) -n 2 --dist worksteal $(ARGS)

@@ -249,7 +249,7 @@ DSNS: dict[str, str] = {
     "sql identified": "CREATE USER 'app'@'%' IDENTIFIED BY '{secret}';",
     "netrc": "machine github.com login bot password {secret}",
     "pgpass": "db.internal:5432:app:app:{secret}",
-    "npmrc": "//registry.npmjs.org/:_authToken={secret}",
+    "npmrc": "//npm.example.com/:_authToken={secret}",
     "redis auth": 'redis-cli -h cache -a {secret} ping',
     "mysql flag": "+ mysql -h db -u root -p{secret} app",
     "curl user": "+ curl -u deploy:{secret} https://nexus.example.com/x",

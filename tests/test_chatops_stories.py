@@ -130,6 +130,7 @@ def _written_down(people: People) -> None:
     assert fetch(people.world.base_url + "/audit")[0] == 200
 
 
+@pytest.mark.long
 def test_of_two_who_approve_at_once_one_wins_and_the_other_is_told(people: People, tmp_path: Path) -> None:
     world = people.world
     people.configures(tmp_path / "checkout", ASK_FIRST | {"decide_within: 20s": "decide_within: 120s"})
@@ -207,6 +208,7 @@ def test_an_order_survives_the_death_of_the_worker_and_is_carried_out_once(peopl
     assert len(people.replies(43)) == 1
 
 
+@pytest.mark.long
 def test_a_freeze_is_a_failing_check_until_it_is_lifted(people: People) -> None:
     world = people.world
     refused = people.asks("dana", 42, '/rollback freeze --reason "an incident"')

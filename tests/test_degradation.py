@@ -303,6 +303,7 @@ def test_githubs_secondary_rate_limit_delays_the_comment_and_never_the_revert(
 
 
 @pytest.mark.story
+@pytest.mark.long
 def test_the_last_word_outlasts_an_outage_of_githubs_comments(
     world: LightWorld, played: Callable[[str], Played]
 ) -> None:
@@ -312,6 +313,7 @@ def test_the_last_word_outlasts_an_outage_of_githubs_comments(
 
 
 @pytest.mark.story
+@pytest.mark.long
 def test_github_breaking_off_in_the_middle_costs_nothing_but_time(
     world: LightWorld, played: Callable[[str], Played]
 ) -> None:

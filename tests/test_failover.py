@@ -288,6 +288,7 @@ def test_a_worker_told_to_stop_hands_its_work_back_at_once(fleet_of) -> None:
         assert fleet.wrong() == []
 
 
+@pytest.mark.long
 def test_guards_outlive_a_restart_of_postgresql(fleet_of, postgres_server: Server) -> None:
     with fleet_of(3) as fleet:
         for _ in range(2):
@@ -314,6 +315,7 @@ TWO_ENVIRONMENTS = (
 )
 
 
+@pytest.mark.long
 def test_two_guards_of_one_branch_never_revert_twice(fleet_of) -> None:
     """One merge breaks two environments; two workers order its revert, and the second finds it done."""
     with fleet_of(1, TWO_ENVIRONMENTS) as fleet:
