@@ -233,7 +233,26 @@ def test_any_bytes_go_through(data: bytes) -> None:
     assert redact_bytes(once)[0] == once
 
 
-@given(st.lists(st.sampled_from(["the", "server", "answered", "with", "two", "errors", "and", "was", "healthy", "again", "at", "noon"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "the",
+                "server",
+                "answered",
+                "with",
+                "two",
+                "errors",
+                "and",
+                "was",
+                "healthy",
+                "again",
+                "at",
+                "noon",
+            ]
+        )
+    )
+)
 def test_plain_words_are_left(words: list[str]) -> None:
     assert redact(" ".join(words)).text == " ".join(words)
 
