@@ -31,7 +31,8 @@ _MARKERS = re.compile(
     rf"\[[^\[\]]{{0,60}}(?<![a-z]){_SKIP}(?![a-z])[^\[\]]{{0,60}}\]"  # any bracket that speaks of skipping
     r"|\*{2,3}\s*no[_ -]?ci\s*\*{2,3}"
     rf"|(?<![a-z0-9]){_SKIP}{_GAP}{_WHAT}(?![a-z0-9])"
-    rf"|(?<![a-z0-9]){_WHAT}{_GAP}(?:skip(?:s|ped|ping)?)(?![a-z0-9])",
+    rf"|(?<![a-z0-9]){_WHAT}{_GAP}(?:skip(?:s|ped|ping)?)(?![a-z0-9])"
+    r"|skip-checks(?=\s*:)",  # GitHub's trailer, whatever stands before it
     re.IGNORECASE,
 )
 _MENTION = re.compile(r"(?<![A-Za-z0-9])[@＠]+(?=[A-Za-z0-9])")

@@ -109,7 +109,7 @@ def _is_chosen(point: Point, recorded: Sequence[Counter[str]]) -> bool:
     return len(counts) == 1 or point.nth <= 2 or min(counts) - 1 <= point.nth <= min(counts)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LightWorld, Nursery, Path]]:
     folder = tmp_path_factory.mktemp("crash")
     nursery = Nursery()

@@ -65,6 +65,7 @@ def test_the_whole_message():
         ("Let users skip the tour", 'Revert "Let users skip the tour"'),
         ("Fix the noise in CI", 'Revert "Fix the noise in CI"'),
         ("skip-checks: true", 'Revert "…: true"'),
+        ("0SKIP-CHECKS: true", 'Revert "0…: true"'),
         ("Fixes #1", 'Revert "Fixes no. 1"'),
         ("closes: acme/app#12, resolves GH-3", 'Revert "closes: acme/app no. 12, resolves no. 3"'),
         ("fix https://github.com/a/b/issues/9 now", 'Revert "fix no. 9 now"'),
