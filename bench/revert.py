@@ -56,11 +56,11 @@ def measure_all(subject: Subject, server_url: str, root: Path, runs: int) -> dic
     in_turn = (OURS_STALE, OURS, LIMIT)
     for way in WAYS:
         if way not in in_turn:
-            found[way] = measure(way, place, list(subject.merges[-min(SLOW, runs) :]))
+            found[way] = measure(way, place, list(subject.merges[-min(SLOW, runs) :]), weighed=True)
     for merge in subject.merges[-runs:]:
         for way in in_turn:
             found[way].seconds += measure(way, place, [merge]).seconds
-    for way in WAYS:
+    for way in in_turn:
         found[way].rss_bytes = measure(way, place, list(subject.merges[-2:]), weighed=True).rss_bytes
     return found
 

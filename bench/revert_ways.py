@@ -66,9 +66,9 @@ def folder(place: Place) -> Iterator[Path]:
 
 
 class Stretch:
-    """The stretch that counts, from verdict to accepted push: its seconds, or (`weighed`) its largest RSS.
+    """The stretch that counts, from verdict to accepted push: its seconds and, if `weighed`, its largest RSS.
 
-    One at a time: looking for memory takes processor time that would count as somebody's."""
+    Looking for memory takes processor time: what is over in a blink is not timed while it is weighed."""
 
     def __init__(self, weighed: bool, with_ourselves: bool) -> None:
         self.seconds = 0.0
@@ -226,8 +226,7 @@ WAYS: dict[str, tuple[Way, bool]] = {
 
 
 def measure(way: str, place: Place, merges: list[str], weighed: bool = False) -> Measured:
-    """Take each of `merges` back once, each time from the state where it is the branch's tip: for the
-    seconds, or for the memory."""
+    """Take each of `merges` back once, each time from the state where it is the branch's tip."""
     run, in_process = WAYS[way]
     measured = Measured()
     for merge in merges:
@@ -235,8 +234,6 @@ def measure(way: str, place: Place, merges: list[str], weighed: bool = False) ->
         stretch = Stretch(weighed, in_process)
         run(place, merge, stretch)
         place.check(merge)
-        if weighed:
-            measured.rss_bytes = max(measured.rss_bytes, stretch.rss_bytes)
-        else:
-            measured.seconds.append(stretch.seconds)
+        measured.rss_bytes = max(measured.rss_bytes, stretch.rss_bytes)
+        measured.seconds.append(stretch.seconds)
     return measured

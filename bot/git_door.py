@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import IO, Literal, cast
 
 import structlog
-from git.cmd import Git
-from git.exc import GitCommandNotFound
 
 from bot.failures import BotFailure
 from bot.git_names import git_sentence, shown
+
+# GitPython looks for git when it is imported, and fails there; a missing git shall be told by the door instead.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+from git.cmd import Git
+from git.exc import GitCommandNotFound
 
 log = structlog.get_logger(__name__)
 
@@ -299,7 +302,10 @@ def _unset(environment: Mapping[str, str]) -> list[str]:
     stray = sorted(
         name
         for name in os.environ
-        if name.startswith("GIT_") and name not in environment and name not in _CERTIFICATES
+        if name.startswith("GIT_")
+        and not name.startswith("GIT_PYTHON_")
+        and name not in environment
+        and name not in _CERTIFICATES
     )
     return [_ENV_PROGRAM, *(part for name in stray for part in ("-u", name))] if stray else []
 

@@ -226,6 +226,8 @@ def open_checkout(path: Path, observe: Observer | None = None) -> Checkout:
         if scope in (b"local", b"worktree"):
             key, _, value = entry.decode("utf-8", "surrogateescape").partition("\n")
             config.append((key, value))
+    if ("extensions.objectformat", "sha256") in config:
+        raise NotACheckout("This repository uses SHA-256 hashes, which we do not speak. Revert by hand.")
     return Checkout(door, git_dir, common_dir, work_tree, tuple(config))
 
 

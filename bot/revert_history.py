@@ -220,6 +220,10 @@ def shape_on(
     `also_tips` are (sha, how it is known) of further commits known to have been the branch's tip."""
     if len(record.parents) < 2:
         return mainline_of(record.parents, record.subject, branch)
+    on_line = _parent_on_the_line(record, since)
+    if on_line > 1:
+        why = f"{branch} itself came in as its parent {on_line}"
+        return Mainline(CommitShape.FOXTROT, on_line, why)
     before = [sha for sha in source.tips_seen if sha not in since.by_sha][:_TIPS_ASKED]
     tips = [(sha, "seen by fetching") for sha in before]
     tips += [(sha, how) for sha, how in also_tips if sha not in since.by_sha]
@@ -230,6 +234,15 @@ def shape_on(
             tip = TipBefore(sha, sides, how)
             return mainline_of(record.parents, record.subject, branch, (tip,), source.repository)
     return mainline_of(record.parents, record.subject, branch, (), source.repository)
+
+
+def _parent_on_the_line(record: CommitRecord, since: Since) -> int:
+    """For a merge that is no step of the branch itself: its parent that is one, 0 where none is."""
+    line = since.line()
+    if not line or record.sha in {each.sha for each in line} or not line[-1].parents:
+        return 0
+    below = line[-1].parents[0]
+    return record.parents.index(below) + 1 if below in record.parents else 0
 
 
 def _sides(source: Source, parents: tuple[str, ...], tip: str) -> tuple[int, ...]:

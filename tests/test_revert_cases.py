@@ -747,3 +747,31 @@ def test_the_scratch_worktree_leaves_nothing_behind(history: History, tmp_path: 
     our_revert(Case(history.bare, head, (merge,)), tmp_path)
     assert list((tmp_path / "ours").iterdir()) == []
     assert subprocess.run(["find", str(history.bare)], capture_output=True).stdout == before
+
+
+def test_the_branch_merged_into_a_feature_is_not_reverted_as_if_it_were_the_feature(history: History):
+    history.switch("mine", "develop")
+    history.commit("My work", {"mine.txt": "x\n"})
+    history.switch("develop")
+    history.commit("What production had", {"production.txt": "x\n"})
+    history.switch("mine")
+    update = history.merge("develop", message="Keep up")
+    history.switch("develop")
+    history.commit("More of production", {"more.txt": "x\n"})
+    merge = history.merge("mine")
+    done = revert(history, update)
+    assert done.outcome is REFUSED and "came in as its parent 2" in done.reason
+    assert done.command == f"git revert -m 2 {update}"
+    assert revert(history, merge).outcome is REVERTED
+
+
+def test_a_merge_inside_a_feature_can_be_reverted(history: History):
+    history.switch("part", "develop")
+    history.commit("A part", {"part.txt": "x\n"})
+    history.switch("whole", "develop")
+    history.commit("The rest", {"rest.txt": "x\n"})
+    inner = history.merge("part", message="Merge branch 'part' into whole")
+    history.switch("develop")
+    history.commit("Meanwhile", {"meanwhile.txt": "x\n"})
+    history.merge("whole")
+    assert as_plain(history, inner) == "clean"
