@@ -165,7 +165,18 @@ def test_full_hashes_pass(good: str):
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "a" * 39, "A" * 40, "g" * 40, "HEAD", "-" + "a" * 39, "a" * 40 + "\n", "a" * 40 + "^", "a" * 41, "a" * 64],
+    [
+        "",
+        "a" * 39,
+        "A" * 40,
+        "g" * 40,
+        "HEAD",
+        "-" + "a" * 39,
+        "a" * 40 + "\n",
+        "a" * 40 + "^",
+        "a" * 41,
+        "a" * 64,
+    ],
 )
 def test_everything_else_is_no_hash(bad: str):
     with pytest.raises(BadName, match="not a full commit hash"):
