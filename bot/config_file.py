@@ -16,6 +16,9 @@ from bot.config_model import RepositoryFile
 from bot.failures import BadConfiguration
 
 MAX_BYTES = 65_536
+MAX_DEPTH = 32
+"""Of brackets and of indentation. The deepest key of the models lies at 6; the parser's time grows with the square
+of the depth (5,000 open brackets took half a minute), and the file is not ours."""
 Model = typing.TypeVar("Model", bound=RepositoryFile)
 
 
@@ -45,6 +48,7 @@ def read_config(data: bytes, model: type[Model], name: str) -> Model:
 
 
 def _parse(text: str, name: str) -> Any:
+    _refuse_depth(text, name)
     try:
         for event in YAML(typ="rt", pure=True).parse(text):
             if isinstance(event, AliasEvent):
@@ -60,6 +64,24 @@ def _parse(text: str, name: str) -> Any:
         raise BadConfiguration(f"{where}: not valid YAML: {what}.") from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise BadConfiguration(f"{name}: not valid YAML ({type(error).__name__}).") from None
+
+
+def _refuse_depth(text: str, name: str) -> None:
+    """Before the parser sees it. Brackets in texts and comments count too: nobody has 32 unclosed ones there."""
+    depth = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        steps = len(line) - len(line.lstrip(" -?"))
+        for char in line:
+            if char in "[{":
+                depth += 1
+            elif char in "]}":
+                depth = max(0, depth - 1)
+            if depth > MAX_DEPTH:
+                break
+        if depth > MAX_DEPTH or line[:steps].count("-") + line[:steps].count("?") > MAX_DEPTH:
+            raise BadConfiguration(
+                f"{name}:{number}: is nested more than {MAX_DEPTH} deep. Write it flatter."
+            )
 
 
 def _sentence(problem: Any, tree: Any, model: type[BaseModel], name: str) -> str:
