@@ -133,6 +133,19 @@ switches = Table(
     Column("place", Text, nullable=False, server_default=text("''")),
 )
 
+last_words = Table(
+    "last_words",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("second", BigInteger, nullable=False),
+    Column("number", BigInteger),
+    Column("request", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("turned_on", Integer, nullable=False),
+    Column("was_on", Integer, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,
