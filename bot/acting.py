@@ -12,6 +12,7 @@ from typing import Protocol
 from bot.comments import revert_pull_request
 from bot.failures import CannotReadRepository
 from bot.ports import Deployments, EvidenceCapture, PullRequests, Repository
+from policies.eligibility import why_not_push
 from policies.facts import (
     Change,
     CommitFacts,
@@ -47,6 +48,8 @@ class ActingMemory(Protocol):
     def last_rollback(self, service: str) -> Incident | None: ...
 
     def switches(self, service: str, branch: str | None, now_s: float) -> tuple[Switch, ...]: ...
+
+    def cancelled_by(self, incident_id: str) -> str | None: ...
 
 
 class Hands:
@@ -151,9 +154,17 @@ class Hands:
         return f"incident {last.id}: {last.acquitted}"
 
     async def revert(self, order: RollbackOrder) -> Reverted:
-        """Revert and push; safe to run again, because the reverter looks for its trailer first."""
-        reverted = await asyncio.to_thread(self._repository.revert, order)
+        """Revert and push; safe to run again, because the reverter looks for its trailer first. What people said
+        since the decision is looked at once more right before the push."""
+        reverted = await asyncio.to_thread(self._repository.revert, order, lambda: self._why_stop(order))
         return reverted if reverted.at_s is not None else replace(reverted, at_s=self._now())
+
+    def _why_stop(self, order: RollbackOrder) -> str | None:
+        if (person := self._memory.cancelled_by(order.incident_id)) is not None:
+            return f"{person} cancelled it"
+        now_s = self._now()
+        service = f"{order.repository}:{order.environment}"
+        return why_not_push(order, self._memory.switches(service, order.branch, now_s), now_s)
 
     async def propose(self, incident: Incident, plan: Plan) -> Reverted:
         """Open the pull request for a revert that the branch did not take; the open one is found again."""

@@ -126,7 +126,7 @@ def _set(name: SwitchName, target: str, for_: str | None, reason: str) -> None:
 
 def _clear(name: SwitchName, target: str) -> None:
     store, who, now_s = Store(Settings.load().database), _who(), time.time()
-    was_on = store.end_switch(name, target, now_s)
+    was_on = store.end_switch(name, target, now_s, who)
     said = "lifted" if was_on else "was not on"
     _note(store, who, f"lift {name} {target}", said, now_s, target)
     typer.echo(f"{name} of {target} {'is lifted' if was_on else 'was not on'}.")

@@ -37,6 +37,8 @@ class About:
     deploys: tuple[Deploy, ...] = ()
     environments: tuple[str, ...] = ()
     head_sha: str = ""
+    read_at_s: float = 0.0
+    """When this was read (epoch), by the clock that tells what is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,16 @@ class Relanded:
     reason: str = ""
     conflicts: tuple[str, ...] = ()
     command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A word on the same switch that was said later than the one that asks, and stands: by whom, when (epoch),
+    and whether it turned the switch on."""
+
+    actor: str
+    at_s: float
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +157,13 @@ class Ordering(Protocol):
 class Switching(Protocol):
     """Switches that people set."""
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> None:
-        """Set it (the last one stands), and mark open pull requests where it is a freeze. Raises CannotStore."""
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
+        """Set it, and mark open pull requests where it is a freeze; the later word that stands instead, where
+        there is one. Raises CannotStore."""
         ...
 
-    async def switch_off(self, asked: Asked, name: str, target: str) -> bool:
-        """Clear it, and the marks; whether it was on. Raises CannotStore."""
+    async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:
+        """Clear it, and the marks; whether it was on, or the later word that stands. Raises CannotStore."""
         ...
 
     async def standing(self, repository: str, service: str, branch: str) -> tuple[Standing, ...]:

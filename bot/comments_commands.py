@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from bot.comments_commands_parts import (
+    NOT_DONE,
     listed,
     quoted,
 )
@@ -18,17 +19,6 @@ from policies.facts import (
     Verdict,
 )
 
-NOT_DONE = {
-    "rollback": "Not rolled back.",
-    "approve": "Not approved.",
-    "cancel": "Not cancelled.",
-    "hold": "Not held.",
-    "resume": "Not resumed.",
-    "freeze": "Not frozen.",
-    "unfreeze": "Not unfrozen.",
-    "reland": "Not relanded.",
-    "logs": "Not shown.",
-}
 MOST_BYTES = 60_000
 MOST_LOG_BYTES = 40_000
 _BOLD_FIRST = re.compile(r"\*\*(.+?)\*\* ?(.*)", re.DOTALL)

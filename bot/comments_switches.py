@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from bot.command_ports import Standing
+from bot.command_ports import Later, Standing
 from bot.comments_commands_parts import (
+    NOT_DONE,
     environment_of,
     named_switch,
     told,
@@ -28,9 +29,31 @@ def held(switch: Switch, target: str, incident: Incident | None) -> Reply:
     what = "this repository" if switch.name == "kill" else inline(environment_of(target), 100)
     lift = "`/rollback resume --repo`" if switch.name == "kill" else "`/rollback resume`"
     why = f"I watch {what} and report, but do not act{until(switch.until_s)}."
-    if incident is not None and incident.closed_at_s is None and incident.state in _BEGUN:
-        why += f" What is under way goes on: {told(incident)}"
-    return Reply(Mood.ACCEPTED, "Held.", why, f"{lift} lets me act again.")
+    return Reply(Mood.ACCEPTED, "Held.", why + _meanwhile(incident), f"{lift} lets me act again.")
+
+
+def _meanwhile(incident: Incident | None) -> str:
+    """What the hold means for an incident that is open."""
+    if incident is None or incident.closed_at_s is not None:
+        return ""
+    if incident.state is IncidentState.REVERTING:
+        return f" {told(incident)} If its push has not begun yet, this stops it; the incident's comment says which."
+    if incident.state in _BEGUN:
+        return f" What is pushed or proposed already goes on: {told(incident)}"
+    return " The incident that is open stays open, and I do not roll it back while this is on."
+
+
+def overtaken(verb: str, later: Later) -> Reply:
+    """A word that was said later on the same switch came first, and stands."""
+    said = {True: "set it", False: "lifted it"}[later.on]
+    why = f"{who(later.actor)} {said} at {instant(later.at_s)} UTC, after you wrote this, and the later word stands."
+    return Reply(Mood.REFUSED, NOT_DONE[verb], why, "If you still mean it, say it again in a new comment.")
+
+
+def over_already(verb: str, until_s: float) -> Reply:
+    """The time that was asked for had passed before the request reached us."""
+    why = f"It was to last until {instant(until_s, dated=True)} UTC, and your comment reached me only after that."
+    return Reply(Mood.REFUSED, NOT_DONE[verb], why, "If you still mean it, say it again in a new comment.")
 
 
 def resumed(was_on: bool, target: str, left: tuple[Standing, ...]) -> Reply:

@@ -11,18 +11,19 @@ from typing import Protocol
 
 import structlog
 
-from bot.command_ports import About, Answering, Considered, Followed, Relanded, Standing
+from bot.command_ports import About, Answering, Considered, Followed, Later, Relanded, Standing
 from bot.comments_commands import plain_answer
 from bot.comments_reland import reland_pull_request
 from bot.config import CONFIG_PATH
 from bot.conversation import GitHubConversation
 from bot.failures import BotFailure, CannotReadRepository
 from bot.freezes import Freezes
+from bot.order_ends import if_later, settled
 from bot.ports import Acting
 from bot.repository import GitRepositories
-from bot.store import EVERYWHERE, Store, SwitchName
+from bot.store import EVERYWHERE, Said, Store, SwitchName, Word
 from bot.watching import Eyes
-from policies.asked import Asked, PullHead, Reply, spoken
+from policies.asked import GITHUB, Asked, PullHead, Reply, spoken
 from policies.badness import badness_before
 from policies.culprits import as_ordered
 from policies.eligibility import may_roll_back
@@ -31,7 +32,6 @@ from policies.facts import (
     Health,
     HealthSample,
     Incident,
-    IncidentState,
     PersonOrder,
     Reverted,
     RollbackOrder,
@@ -47,8 +47,7 @@ FOLLOW_S = 60.0
 FOLLOW_EVERY_S = 0.3
 DEPLOYS_SEARCHED = 20
 MERGES_A_DEPLOY = 50
-BOT = "rollback-bot"
-_BEGUN = (IncidentState.REVERTING, IncidentState.REVERTED, IncidentState.PROPOSED)
+BOT, CANCEL = "rollback-bot", "cancel"
 
 
 class Engine(Protocol):
@@ -128,7 +127,13 @@ class CommandDesk:
             )
             deploys = tuple(deploy for deploy in found if deploy is not None)
         return About(
-            pull.facts, pull.is_open, pull.merge_sha, deploys, environments, head_sha=pull.base_head_sha
+            pull.facts,
+            pull.is_open,
+            pull.merge_sha,
+            deploys,
+            environments,
+            head_sha=pull.base_head_sha,
+            read_at_s=self._now(),
         )
 
     def _deploy_of(self, repository: str, environment: str, branch: str, sha: str) -> Deploy | None:
@@ -219,10 +224,19 @@ class CommandDesk:
         workflow_id = self._engine.live(deploy)
         if workflow_id is not None:
             self._engine.send_order(workflow_id, order)
+            self._stop_the_push(deploy, order)
             return True
         if start:
             self._engine.start_ordered(deploy, order)
         return start
+
+    def _stop_the_push(self, deploy: Deploy, order: PersonOrder) -> None:
+        """A guard that is about to push reads no mail any more; the push itself looks here at the last moment."""
+        if order.verb != CANCEL:
+            return
+        incident = self._store.incident_of_deploy(deploy.repository, deploy.environment, deploy.id)
+        if incident is not None and incident.closed_at_s is None:
+            self._store.say_cancel(incident.id, Word(order.at_s, order.actor, order.id))
 
     async def followed(self, deploy: Deploy, order: PersonOrder) -> Followed:
         """See `command_ports.Ordering.followed`. Run again after a crash it waits anew."""
@@ -236,14 +250,14 @@ class CommandDesk:
                 return Followed(False, incident, waiting=True)
             if not await self.is_live(deploy):
                 incident = await self.incident_of(deploy)  # it may have ended between the two looks
-                return settled(incident, order) or Followed(False, _if_later(incident, order))
+                return settled(incident, order) or Followed(False, if_later(incident, order))
             await asyncio.sleep(FOLLOW_EVERY_S)
 
     # --- switches -----------------------------------------------------------------------------------
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> None:
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
         """See `command_ports.Switching.switch_on`."""
-        await asyncio.to_thread(
+        later = await asyncio.to_thread(
             self._store.set_switch,
             switch.name,
             target,
@@ -252,16 +266,20 @@ class CommandDesk:
             now_s=asked.at_s,
             until_s=switch.until_s,
             place=f"{asked.repository}#{asked.number}",
+            word=word_of(asked),
         )
-        if switch.name == SwitchName.FREEZE:
+        if switch.name == SwitchName.FREEZE and later is None:
             await self._freezes.spread(target)
+        return _later(later)
 
-    async def switch_off(self, asked: Asked, name: str, target: str) -> bool:
-        """See `command_ports.Switching.switch_off`. Run again after a crash it says that nothing was on."""
-        was_on = await asyncio.to_thread(self._store.clear_switch, name, target)
+    async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:
+        """See `command_ports.Switching.switch_off`."""
+        said = await asyncio.to_thread(self._store.lift_switch, name, target, word_of(asked), self._now())
+        if isinstance(said, Said):
+            return _later(said) or False
         if name == SwitchName.FREEZE:
             await self._freezes.thaw(target)
-        return was_on
+        return said
 
     async def standing(self, repository: str, service: str, branch: str) -> tuple[Standing, ...]:
         """See `command_ports.Switching.standing`."""
@@ -313,38 +331,22 @@ class CommandDesk:
         return Relanded(proposed)
 
 
+def word_of(asked: Asked) -> Word:
+    """A request as a word on a switch; of two comments in the same second the later one has the higher id."""
+    number = int(asked.answer_to) if asked.place == GITHUB and asked.answer_to.isdecimal() else None
+    return Word(asked.at_s, asked.who, f"{asked.place}:{asked.repository}:{asked.id}", number)
+
+
+def _later(said: Said | None) -> Later | None:
+    return None if said is None else Later(said.actor, said.at_s, said.on)
+
+
 def _brought(about: About, incident: Incident | None) -> tuple[str, ...]:
     """The pull request's commits on the branch, oldest first: those of its incident, else the merge."""
     number = about.pull_request.number
     culprits = incident.change.culprits if incident is not None and incident.change is not None else ()
     own = [c.commit.sha for c in culprits if c.pull_request is not None and c.pull_request.number == number]
     return tuple(reversed(own)) or ((about.merge_sha,) if about.merge_sha else ())
-
-
-def settled(incident: Incident | None, order: PersonOrder) -> Followed | None:
-    """What can be told of `order` from the incident as it stands; None while it may still be heard."""
-    if incident is None or _if_later(incident, order) is None:
-        return None
-    mine = incident.person is not None and incident.person.id == order.id
-    over = incident.closed_at_s is not None
-    begun = incident.state in _BEGUN or over
-    if mine and order.verb == "cancel" and incident.state is IncidentState.CLOSED:
-        return Followed(True, incident)
-    if mine and order.verb != "cancel" and (incident.decision is not None or over):
-        return Followed(True, incident)
-    if not mine and over:
-        return Followed(False, incident)
-    pushed = incident.pushed_at_s is not None or incident.state is IncidentState.PROPOSED
-    if not mine and (pushed if order.verb == "cancel" else begun):
-        return Followed(False, incident)
-    return None
-
-
-def _if_later(incident: Incident | None, order: PersonOrder) -> Incident | None:
-    """The incident, unless it had ended before the order was given."""
-    if incident is None or (incident.closed_at_s is not None and incident.closed_at_s < order.at_s):
-        return None
-    return incident
 
 
 def _looked(sample: HealthSample, bad: float | None, failing: bool, at_s: float) -> Watched:
@@ -365,4 +367,4 @@ def _seen(sample: HealthSample) -> str:
     return f"{bad} of {len(targets)} targets are unhealthy now"
 
 
-__all__ = ["BOT", "CONFIG_PATH", "CommandDesk"]
+__all__ = ["BOT", "CONFIG_PATH", "CommandDesk", "settled"]

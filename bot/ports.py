@@ -6,6 +6,7 @@ fills a Protocol looks for the trace of its effect first. Failures are `bot.fail
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from policies.asked import PullHead
@@ -96,9 +97,10 @@ class Repository(Protocol):
         """The file as it stands in the tree of `sha`, None if there is none."""
         ...
 
-    def revert(self, order: RollbackOrder) -> Reverted:
-        """Revert and push. Looks for its trailer on the branch first. Raises CannotRevert only when
-        nothing could be tried; every other end is a value."""
+    def revert(self, order: RollbackOrder, stop: Callable[[], str | None] = lambda: None) -> Reverted:
+        """Revert and push. Looks for its trailer on the branch first; `stop` is asked right before each push
+        and says why there may be none any more. Raises CannotRevert only when nothing could be tried; every
+        other end is a value."""
         ...
 
 

@@ -161,8 +161,8 @@ class GitRepositories:
 
     # --- reverting --------------------------------------------------------------------------------
 
-    def revert(self, order: RollbackOrder) -> Reverted:
-        """Revert the commits of `order` on its branch and push.
+    def revert(self, order: RollbackOrder, stop: Callable[[], str | None] = lambda: None) -> Reverted:
+        """Revert the commits of `order` on its branch and push, unless `stop`, asked right before, says why not.
 
         May be repeated: a commit of ours for this deploy that is on the branch already is the answer. Raises
         CannotRevert when nothing could be tried (network, disk, a broken git); every other end is a value."""
@@ -172,7 +172,7 @@ class GitRepositories:
             mirror = self._mirror(order.repository)
         except (BadName, CannotReadRepository) as bad:
             return Reverted(RevertOutcome.REFUSED, bad.reason)
-        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._who(), self._now)
+        hand = MirrorRevert(mirror, self._door, self._scratch_root, self._who(), self._now, stop)
         return hand.carry_out(replace(order, commits=commits))
 
     def rehearse(self, order: RollbackOrder) -> Reverted:

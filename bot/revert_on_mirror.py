@@ -54,7 +54,8 @@ class _Pushing:
 
 
 class MirrorRevert:
-    """Reverts on one mirror. `scratch_root` is where worktrees may be made."""
+    """Reverts on one mirror. `scratch_root` is where worktrees may be made; `stop` is asked right before each
+    push, and says why there may be none any more."""
 
     def __init__(
         self,
@@ -63,12 +64,14 @@ class MirrorRevert:
         scratch_root: Path,
         identity: CommitIdentity,
         now: Callable[[], float],
+        stop: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._mirror = mirror
         self._door = door
         self._scratch_root = scratch_root
         self._identity = identity
         self._now = now
+        self._stop = stop
 
     def carry_out(self, order: RollbackOrder) -> Reverted:
         """Revert and push; names in `order` are checked already. May be repeated: looks for its own trace.
@@ -168,6 +171,8 @@ class MirrorRevert:
 
     def _push(self, at: _Pushing) -> Reverted:
         sha = at.prepared.commits[-1]
+        if (why := self._stop()) is not None:
+            return Reverted(RevertOutcome.STOPPED, why, at_s=self._now())
         if at.order.method == "pull_request":
             return self._propose(at, "This environment rolls back by pull request.")
         pushed = push(

@@ -51,13 +51,20 @@ async def respond(
     latest = watched.samples[-1] if watched and watched.samples else None
     evidence = await if_possible(world.capture(deploy, plan, latest), None)
     incident = await world.record(replace(incident, evidence=evidence), "Evidence captured.")
+    return await _decided_and_done(incident, plan, order, world)
 
+
+async def _decided_and_done(incident: Incident, plan: Plan, order: PersonOrder | None, world: World) -> str:
+    """Decide, wait for people where they must say something, and carry out what comes of it; how it ended."""
     waited = False
     while True:
         incident = await _decide(incident, plan, order, world)
         decision = incident.decision
         if decision and decision.order:
-            return await roll_back(incident, plan, world)
+            ended = await roll_back(incident, plan, world)
+            if isinstance(ended, str):
+                return ended
+            incident, decision = ended, ended.decision
         await if_possible(world.tell(incident, plan), None)
         if decision and decision.action is Action.OBSERVE:
             return await _end(incident, IncidentState.CLOSED, decision.reason, plan, world)
@@ -74,15 +81,14 @@ async def respond(
         waited = waited or order is None  # still failing: decide once more, which may now ask
 
 
-async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
-    """Carry out `incident.decision.order`, tell, and verify that the service recovered."""
+async def roll_back(incident: Incident, plan: Plan, world: World) -> str | Incident:
+    """Carry out `incident.decision.order`, tell, and verify that the service recovered; how it ended. The incident,
+    held, if a switch was set after the decision and before the push."""
     order = incident.decision.order if incident.decision else None
     if order is None:
         raise ValueError("A rollback needs an order; only policies.eligibility makes one.")
     if (cancelled := await _cancelled(world)) is not None:
-        incident = replace(incident, person=cancelled)
-        reason = f"Cancelled by {cancelled.actor} before anything was pushed."
-        return await _end(incident, IncidentState.CLOSED, reason, plan, world)
+        return await _end_cancelled(incident, cancelled, plan, world)
     reverting = replace(incident, state=IncidentState.REVERTING)
     incident = await world.record(reverting, f"Rolling back, ordered by {order.ordered_by}.")
     try:
@@ -92,6 +98,8 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     except BotFailure as failure:
         reverted = Reverted(RevertOutcome.REFUSED, failure.reason, commits=order.commits)
 
+    if reverted.outcome is RevertOutcome.STOPPED:
+        return await _stopped(incident, reverted.reason, plan, world)
     incident = replace(incident, reverted=reverted, reason=reverted.reason)
     if reverted.pull_request is not None:
         incident = replace(incident, state=IncidentState.PROPOSED)
@@ -114,6 +122,21 @@ async def roll_back(incident: Incident, plan: Plan, world: World) -> str:
     ended = await _end(incident, state, helped.reason, plan, world)
     await _freeze_after(incident, state, plan, world)
     return ended
+
+
+async def _stopped(incident: Incident, why: str, plan: Plan, world: World) -> str | Incident:
+    """Somebody spoke while the revert was being made, and nothing was pushed: cancelled, or held."""
+    if (cancelled := await _cancelled(world)) is not None:
+        return await _end_cancelled(incident, cancelled, plan, world)
+    reason = f"I had decided to roll back, but before the push {why}: nothing was pushed."
+    gates = incident.decision.gates if incident.decision else ()
+    held = replace(incident, decision=Decision(Action.HOLD, reason, gates), state=IncidentState.HELD)
+    return await world.record(replace(held, reason=reason), "Held: stopped before the push.")
+
+
+async def _end_cancelled(incident: Incident, cancelled: PersonOrder, plan: Plan, world: World) -> str:
+    reason = f"Cancelled by {cancelled.actor} before anything was pushed."
+    return await _end(replace(incident, person=cancelled), IncidentState.CLOSED, reason, plan, world)
 
 
 async def if_possible(effect: Awaitable[T], otherwise: T) -> T:

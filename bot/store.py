@@ -10,6 +10,7 @@ from bot.store_incidents import Comment, IncidentMemory, PastState
 from bot.store_samples import SampleMemory
 from bot.store_services import ServiceMemory
 from bot.store_switches import EVERYWHERE, AuditRow, SwitchMemory, SwitchName, SwitchRow, branch_target
+from bot.store_words import Said, Word
 
 __all__ = [
     "EVERYWHERE",
@@ -19,9 +20,11 @@ __all__ = [
     "DeployStatus",
     "HeardDeploy",
     "PastState",
+    "Said",
     "Store",
     "SwitchName",
     "SwitchRow",
+    "Word",
     "branch_target",
 ]
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from bot.failures import CannotStore
-from bot.store_database import Database, plain
+from bot.store_database import plain
+from bot.store_words import Said, Word, WordMemory
 from bot.tables import audit as audit_rows_table
 from bot.tables import switches as switch_rows
 from policies.facts import Switch
@@ -55,8 +56,8 @@ def branch_target(repository: str, branch: str) -> str:
     return f"{repository}@{branch}"
 
 
-class SwitchMemory(Database):
-    """The tables `switches` and `audit`."""
+class SwitchMemory(WordMemory):
+    """The tables `switches` and `audit`, with the last words on switches."""
 
     def switches(self, service: str, branch: str | None, now_s: float) -> tuple[Switch, ...]:
         """The switches that are on at `now_s` (epoch) for `service` ("owner/name:environment") and `branch`.
@@ -119,12 +120,15 @@ class SwitchMemory(Database):
         now_s: float,
         until_s: float | None = None,
         place: str = "",
-    ) -> None:
+        word: Word | None = None,
+    ) -> Said | None:
         """Set a switch on `target`: a service (hold), `branch_target(…)` (freeze), a repository or EVERYWHERE
-        (kill). May be repeated; the last one stands. Raises CannotStore."""
+        (kill). A later word on it that was heard before stands, and is the answer; `word` is this one, default:
+        said by `actor` at `now_s`. May be repeated. Raises CannotStore."""
+        name, target = SwitchName(name), plain(target)
         insert = self.insert(switch_rows).values(
-            name=str(SwitchName(name)),
-            target=plain(target),
+            name=str(name),
+            target=target,
             until_s=until_s,
             actor=plain(actor),
             reason=plain(reason),
@@ -132,10 +136,30 @@ class SwitchMemory(Database):
             place=plain(place),
         )
         kept = {key: insert.excluded[key] for key in ("until_s", "actor", "reason", "set_at_s", "place")}
+        word = word or Word(now_s, actor, f"{actor} at {now_s:.6f}")
         with self.transaction() as connection:
-            connection.execute(
-                insert.on_conflict_do_update(index_elements=switch_rows.primary_key, set_=kept)
+            later, _ = self.take_word(str(name), target, word, on=True, was_on=False, connection=connection)
+            if later is None:
+                connection.execute(
+                    insert.on_conflict_do_update(index_elements=switch_rows.primary_key, set_=kept)
+                )
+        return later
+
+    def lift_switch(self, name: SwitchName | str, target: str, word: Word, now_s: float) -> bool | Said:
+        """Take a switch away because somebody said so; whether it was on at `now_s` (epoch), or the later word on
+        it that stands instead. May be repeated: the same word again gets the same answer. Raises CannotStore."""
+        which = _is(SwitchName(name), plain(target))
+        with self.transaction() as connection:
+            found = connection.execute(sa.select(switch_rows.c.until_s).where(which)).one_or_none()
+            is_on = found is not None and (found.until_s is None or found.until_s > now_s)
+            later, was_on = self.take_word(
+                str(SwitchName(name)), target, word, on=False, was_on=is_on, connection=connection
             )
+            if later is not None:
+                return later
+            if is_on:  # one whose time is up is ended by a worker, with its note
+                connection.execute(sa.delete(switch_rows).where(which))
+        return was_on
 
     def clear_switch(self, name: SwitchName | str, target: str, *, set_at_s: float | None = None) -> bool:
         """Take a switch away (only the one set at `set_at_s`, where given); whether it was there. May be
@@ -147,12 +171,14 @@ class SwitchMemory(Database):
             done = connection.execute(sa.delete(switch_rows).where(which))
         return done.rowcount > 0
 
-    def end_switch(self, name: SwitchName | str, target: str, now_s: float) -> bool:
+    def end_switch(self, name: SwitchName | str, target: str, now_s: float, actor: str = "somebody") -> bool:
         """Make a switch end now; whether it was on. A worker clears it, and what it left elsewhere, as when
         its time is up by itself. May be repeated. Raises CannotStore."""
         which = _is(SwitchName(name), plain(target))
         still_on = sa.or_(switch_rows.c.until_s.is_(None), switch_rows.c.until_s > now_s)
+        word = Word(now_s, actor, f"{actor} at {now_s:.6f}")
         with self.transaction() as connection:
+            self.take_word(str(SwitchName(name)), target, word, on=False, was_on=True, connection=connection)
             done = connection.execute(sa.update(switch_rows).where(which, still_on).values(until_s=now_s))
         return done.rowcount > 0
 

@@ -121,6 +121,19 @@ def may_roll_back(
     return Decision(Action.ROLL_BACK, order.reason, gates, order)
 
 
+def why_not_push(order: RollbackOrder, switches: tuple[Switch, ...], now_s: float) -> str | None:
+    """The last look, right before the push: why `order` may not be carried out any more, None if it may.
+
+    A switch that was set after the decision stops it as it would have stopped the decision; a freeze stops the
+    bot and no person."""
+    stops = [
+        gate
+        for gate in _switches(switches, now_s)
+        if gate.status == Gate.HOLD and (order.ordered_by == BOT or gate.rule not in SKIPPED_BY_A_PERSON)
+    ]
+    return stops[0].reason if stops else None
+
+
 # --- gates and rails, in the order in which they speak ----------------------------------------------
 
 

@@ -278,6 +278,8 @@ class RevertOutcome(StrEnum):
     CONFLICT = "conflict"
     REFUSED = "refused"
     PUSH_REJECTED = "push_rejected"
+    STOPPED = "stopped"
+    """A switch or a person came between the decision and the push; nothing was pushed."""
 
 
 @dataclass(frozen=True, slots=True)

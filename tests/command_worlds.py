@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bot.command_ports import About, Considered, Followed, Relanded, Standing
+from bot.command_ports import About, Considered, Followed, Later, Relanded, Standing
 from bot.failures import BotFailure
 from policies.asked import Asked, Reply
 from policies.chatops import Misunderstood, parse_comment
@@ -91,6 +91,7 @@ class FakeDesk:
     live: bool = True
     follows: list[Followed] = field(default_factory=list)
     was_on: bool = True
+    later: Later | None = None
     switches: tuple[Standing, ...] = ()
     relanded: Relanded | BotFailure = field(default_factory=lambda: Relanded(PULL_REQUEST))
     unanswered: BotFailure | None = None
@@ -149,14 +150,17 @@ class FakeDesk:
             return self.follows.pop(0)
         return Followed(True, heard(order))
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> None:
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
         self.did.append("switch_on")
-        self.set_.append((switch, target))
+        if self.later is None:
+            self.set_.append((switch, target))
+        return self.later
 
-    async def switch_off(self, asked: Asked, name: str, target: str) -> bool:
+    async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:
         self.did.append("switch_off")
-        self.cleared.append((name, target))
-        return self.was_on
+        if self.later is None:
+            self.cleared.append((name, target))
+        return self.was_on if self.later is None else self.later
 
     async def standing(self, repository: str, service: str, branch: str) -> tuple[Standing, ...]:
         return self.switches

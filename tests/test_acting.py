@@ -65,6 +65,9 @@ class Outside:
     def last_rollback(self, service: str) -> Incident | None:
         return self.failed
 
+    def cancelled_by(self, incident_id: str) -> str | None:
+        return None
+
     def switches(self, service: str, branch: str | None, now_s: float) -> tuple[Switch, ...]:
         return ()
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from bot.chatops import answer
-from bot.command_ports import Followed, Relanded, Standing
+from bot.command_ports import Followed, Later, Relanded, Standing
 from bot.failures import CannotReachForge, CannotReadRepository, CannotStore
 from policies.asked import Mood, spoken
 from policies.facts import (
+    Incident,
     IncidentState,
     PersonOrder,
     Reverted,
@@ -367,11 +368,47 @@ async def test_the_kill_switch_is_of_the_repository() -> None:
     assert world.set_ == [(Switch("kill", True, "", None), "acme/stagelog")]
 
 
-async def test_a_hold_during_a_rollback_says_that_it_goes_on() -> None:
-    world = FakeDesk(incident=incidents.REVERTING)
-    assert "What is under way goes on: I am rolling back the deploy of b7c1f0e0 to develop." in await told(
-        "/rollback hold", world
+@pytest.mark.parametrize(
+    ("incident", "said"),
+    [
+        (
+            incidents.DETECTED,
+            "do not act. The incident that is open stays open, and I do not roll it back while",
+        ),
+        (
+            incidents.REVERTING,
+            "If its push has not begun yet, this stops it; the incident's comment says which.",
+        ),
+        (
+            incidents.REVERTED,
+            "What is pushed or proposed already goes on: The deploy of b7c1f0e0 to develop was",
+        ),
+        (incidents.RECOVERED, "do not act. `/rollback resume` lets me act again."),
+    ],
+)
+async def test_a_hold_says_what_it_means_for_what_is_under_way(incident: Incident, said: str) -> None:
+    assert said in await told("/rollback hold", FakeDesk(incident=incident))
+
+
+@pytest.mark.parametrize("verb", ["hold", "resume", "freeze --reason x", "unfreeze"])
+async def test_a_word_that_was_said_earlier_and_arrives_later_changes_nothing(verb: str) -> None:
+    world = FakeDesk(role_="maintain", later=Later("lee", DEPLOY.completed_at_s + 70, on=verb[0] in "ru"))
+    said = await told(f"/rollback {verb}", world)
+    done = "set it" if verb[0] in "ru" else "lifted it"
+    assert f"@lee {done} at 08:01:10 UTC, after you wrote this, and the later word stands." in said
+    assert said.endswith("If you still mean it, say it again in a new comment.")
+    assert mood(world) is Mood.REFUSED and (world.set_, world.cleared) == ([], [])
+
+
+@pytest.mark.parametrize("verb", ["hold 1h", "freeze 1h --reason x"])
+async def test_a_duration_that_was_over_when_it_was_heard_sets_nothing(verb: str) -> None:
+    late = replace(MERGED, read_at_s=DEPLOY.completed_at_s + 86_400)
+    world = FakeDesk(role_="maintain", about_=late)
+    assert (
+        "It was to last until 2027-01-15 09:01:00 UTC, and your comment reached me only after"
+        in await told(f"/rollback {verb}", world)
     )
+    assert acted(world) == set()
 
 
 async def test_freeze_and_unfreeze_the_branch_of_the_pull_request() -> None:

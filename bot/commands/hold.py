@@ -18,7 +18,11 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     duration_s = call.command.duration_s
     until_s = None if duration_s is None else call.asked.at_s + duration_s
     switch = Switch(str(name), True, call.command.reason, until_s)
-    await world.switch_on(call.asked, switch, target)
+    if until_s is not None and until_s <= call.about.read_at_s:
+        return say.over_already(call.command.verb, until_s)
+    later = await world.switch_on(call.asked, switch, target)
+    if later is not None:
+        return say.overtaken(call.command.verb, later)
     incident = await world.incident_of(call.deploy) if call.deploy else None
     return with_incident(say.held(switch, target, incident), incident)
 

@@ -15,5 +15,7 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     if not target:
         return which_service(call.command.verb)
     was_on = await world.switch_off(call.asked, str(name), target)
+    if not isinstance(was_on, bool):
+        return say.overtaken(call.command.verb, was_on)
     left = await world.standing(call.asked.repository, call.service, call.branch)
     return say.resumed(was_on, target, left)

@@ -12,4 +12,6 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     """Lift the freeze and clear its checks."""
     target = branch_target(call.asked.repository, call.branch)
     was_on = await world.switch_off(call.asked, str(SwitchName.FREEZE), target)
+    if not isinstance(was_on, bool):
+        return say.overtaken(call.command.verb, was_on)
     return say.unfrozen(was_on, call.branch)
