@@ -11,7 +11,8 @@ from typing import Protocol
 import structlog
 
 from bot.failures import BotFailure
-from bot.watching import Eyes, Samples
+from bot.sample_writer import SamplesOfMany
+from bot.watching import Eyes
 from policies.limits import Plan
 
 log = structlog.get_logger()
@@ -38,7 +39,7 @@ class Background(threading.Thread):
         self,
         eyes: Eyes,
         services: GuardedServices,
-        samples: Samples,
+        samples: SamplesOfMany,
         *,
         every_s: float = EVERY_S,
         now: Callable[[], float] = time.time,
@@ -56,21 +57,28 @@ class Background(threading.Thread):
         self._stopping.set()
 
     def run(self) -> None:
-        while not self._stopping.wait(ROUND_S):
+        asyncio.run(self._rounds())
+
+    async def _rounds(self) -> None:
+        taken = 0
+        while not self._stopping.is_set():
+            # With as many due as fit into a round there are more.
+            await asyncio.sleep(0.0 if taken == AT_ONCE else ROUND_S)
+            taken = 0
             try:
-                asyncio.run(self.round())
+                taken = await self.round()
             except BotFailure as failure:
                 log.warning("background.failed", reason=failure.reason)
             except Exception:
                 log.exception("background.broke")
 
     async def round(self) -> int:
-        """Look once at every service that is due; how many. Raises CannotStore."""
+        """Look once at the services that are due, at most AT_ONCE of them; how many. Raises CannotStore."""
         at_s = self._now()
         due = await asyncio.to_thread(
             self._services.claim_due_services, at_s, self._every_s, at_s - GUARDED_WITHIN_S, AT_ONCE
         )
         seen = await asyncio.gather(*(self._eyes.look(plan, 0.0) for _service, plan in due))
-        for (service, _plan), sample in zip(due, seen, strict=True):
-            await asyncio.to_thread(self._samples.add_samples, service, [(at_s, sample)])
+        rows = [(service, at_s, sample) for (service, _plan), sample in zip(due, seen, strict=True)]
+        await asyncio.to_thread(self._samples.add_samples_of_many, rows)
         return len(due)

@@ -44,6 +44,8 @@ class SharedReads(Generic[K, V]):
                 reading = _Reading(now_s, self._threads.submit(read))
                 self._readings[key] = reading
                 self._forget(now_s)
+        if reading.future.done():  # mostly: without a wake-up of the loop through its socket
+            return reading.future.result()
         # A watch that is cancelled must not cancel the reading under the others that wait for it.
         return await asyncio.shield(asyncio.wrap_future(reading.future))
 

@@ -11,6 +11,9 @@ from bot.tables import samples, services
 from policies.facts import HealthSample
 from policies.limits import Plan
 
+MORE_THAN_TAKEN = 10
+"""Services looked through for each that is taken: most of those that come first may be under guard."""
+
 
 class ServiceMemory(Database):
     """The table `services`."""
@@ -37,24 +40,36 @@ class ServiceMemory(Database):
         self, now_s: float, every_s: float, guarded_since_s: float, at_most: int
     ) -> tuple[tuple[str, Plan], ...]:
         """Services that nobody sampled for `every_s` seconds, with their plans, now claimed by us: of several
-        workers only one gets each. Services not guarded since `guarded_since_s` (epoch) are left alone.
-        Raises CannotStore."""
+        workers only one gets each. Services not guarded since `guarded_since_s` (epoch), and those that a guard
+        is sampling anyway, are left alone. Raises CannotStore."""
         due = sa.and_(services.c.sampled_at_s <= now_s - every_s, services.c.guarded_at_s >= guarded_since_s)
-        found = sa.select(services.c.service, services.c.plan).where(due)
+        found = sa.select(services.c.service).where(due).order_by(services.c.sampled_at_s)
         claimed: list[tuple[str, Plan]] = []
         with self.transaction() as connection:
-            rows = connection.execute(found.order_by(services.c.sampled_at_s).limit(at_most)).all()
-            for row in rows:
-                mine = connection.execute(
-                    sa.update(services)
-                    .where(services.c.service == row.service, due)
-                    .values(sampled_at_s=now_s)
+            names = connection.execute(found.limit(MORE_THAN_TAKEN * at_most)).scalars().all()
+            if not names:
+                return ()
+            lately = sa.select(samples.c.service).where(
+                samples.c.service.in_(names), samples.c.at_s > now_s - every_s
+            )
+            guarded = set(connection.execute(lately.distinct()).scalars())
+            if guarded:
+                connection.execute(
+                    sa.update(services).where(services.c.service.in_(guarded)).values(sampled_at_s=now_s)
                 )
-                if mine.rowcount == 1:
-                    try:
-                        claimed.append((row.service, decode(row.plan, Plan)))
-                    except NotThisFact:
-                        continue  # written by another release; its next guard writes it anew
+            for name in [name for name in names if name not in guarded][:at_most]:
+                plan = connection.execute(
+                    sa.update(services)
+                    .where(services.c.service == name, due)
+                    .values(sampled_at_s=now_s)
+                    .returning(services.c.plan)
+                ).scalar_one_or_none()
+                if plan is None:
+                    continue  # another worker has it
+                try:
+                    claimed.append((name, decode(plan, Plan)))
+                except NotThisFact:
+                    continue  # written by another release; its next guard writes it anew
         return tuple(claimed)
 
     def latest_samples(self, since_s: float) -> dict[str, HealthSample]:

@@ -32,6 +32,7 @@ from bot.ports import (
     Traffic,
 )
 from bot.sample_writer import SamplesOfMany, SampleWriter
+from bot.seen_samples import SeenSamples
 from bot.steady_clock import Clock, steady
 from policies.facts import (
     Baseline,
@@ -64,8 +65,6 @@ KEPT_SAMPLES = 1000
 
 class Samples(SamplesOfMany, Protocol):
     """Where polls are kept; `bot.store.Store` in production."""
-
-    def add_samples(self, service: str, samples: list[tuple[float, HealthSample]]) -> None: ...
 
     def samples(
         self, service: str, since_s: float, until_s: float = float("inf")
@@ -285,29 +284,30 @@ class Eyes:
         except CannotStore as failure:
             # Only the looks between deploys need it; the next guard notes it again.
             log.warning("service.not_noted", service=deploy.service, reason=failure.reason)
-        after = await self._seen(deploy, since_s)
-        judged = Watch(baseline.samples, plan.health)
-        for sample in after:
+        judged, seen, crashed = Watch(baseline.samples, plan.health), SeenSamples(), False
+        for sample in await self._seen(deploy, since_s):
             judged.see(sample)
+            seen.add(sample)
+            crashed = crashed or sample.crash
         # Heard of late, or gone on with after a time without us: it still gets the time to fail its budget,
         # else a service that failed all the while we were away would end as watched to its end.
         begun_s = now() - since_s
         until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
-        crash = CrashLook(self._evidence, deploy, plan, found=any(sample.crash for sample in after))
+        crash = CrashLook(self._evidence, deploy, plan, found=crashed)
         try:
             while True:
-                after.append(await self._look_and_keep(deploy, plan, since_s, now, crash=crash.found))
-                verdict = judged.see(after[-1])
-                crash.consider(after[-1])
+                sample = await self._look_and_keep(deploy, plan, since_s, now, crash=crash.found)
+                seen.add(sample)
+                verdict = judged.see(sample)
+                crash.consider(sample)
                 newer = await self._history.superseded_by(deploy)
                 if newer is not None:
                     reason = f"Superseded: {newer} was deployed; its own guard watches from then on."
                     verdict = Verdict(Health.UNKNOWN, reason, "superseded")
-                over = after[-1].t_s >= until_t_s
+                over = sample.t_s >= until_t_s
                 if verdict.status == Health.UNHEALTHY or over or newer is not None:
-                    kept = tuple(after[-KEPT_SAMPLES:])
-                    return Watched(Health(verdict.status), verdict, kept, now())
-                await self._pause(plan, after[-1], since_s, now)
+                    return Watched(Health(verdict.status), verdict, seen.latest(KEPT_SAMPLES), now())
+                await self._pause(plan, sample, since_s, now)
         finally:
             crash.stop()
 
@@ -356,17 +356,6 @@ class Eyes:
         """Until the next poll is due, counted from the last one's beginning."""
         due_s = since_s + last.t_s + plan.health.interval_s
         await asyncio.sleep(max(0.05, due_s - now()))
-
-
-def _sparing(sample: HealthSample, before: HealthSample) -> HealthSample:
-    """`sample`, sharing with the one `before` what is the same: ten thousand watches of a quarter of an hour
-    fit into memory that way."""
-    return replace(
-        sample,
-        probe=before.probe if before.probe == sample.probe else sample.probe,
-        targets=before.targets if before.targets == sample.targets else sample.targets,
-        traffic=before.traffic if before.traffic == sample.traffic else sample.traffic,
-    )
 
 
 def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:
