@@ -1,8 +1,8 @@
 """The engine: runs each guard as a DBOS workflow whose every look outside is a checkpoint.
 
-With bot/engine_client.py the only file that knows DBOS. Its rules were measured (docs/decisions/engine.md):
-steps run at least once and return results instead of raising; nothing from the database is ever unpickled;
-the version is pinned; the order of steps is a schema.
+With bot/engine_client.py and bot/engine_on_sqlite.py the only file that knows DBOS. Its rules were measured
+(docs/decisions/engine.md): steps run at least once and return results instead of raising; nothing from the
+database is ever unpickled; the version is pinned; the order of steps is a schema.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from bot.chatops import answer
 from bot.codec import decode, encode
 from bot.command_ports import CommandWorld
 from bot.engine_client import refuse_pickle
+from bot.engine_on_sqlite import look_for_mail_together, open_for_engine
 from bot.failures import FAILURES, BotFailure, CannotStore
 from bot.guard import guard, ordered
+from bot.guard_starts import beginning, has_begun
 from bot.ports import Acting, Freezing, Telling
 from bot.queues import (
     APP_VERSION,
@@ -78,6 +80,7 @@ APP_NAME = "rollback-bot"
 
 
 refuse_pickle()
+look_for_mail_together()
 
 
 def engine_url(url: str) -> str:
@@ -114,7 +117,8 @@ async def _checkpointed(method: Callable[..., Awaitable[T]], kind: Any, *argumen
             reason = f"The bot itself failed ({type(error).__name__} in {method.__name__}); see its log."
             return {"failed": BotFailure.__name__, "reason": reason}
 
-    outcome = await DBOS.run_step_async({"name": method.__name__, "preemptible": True}, run)
+    # Not preemptible: nobody cancels workflows, and the engine would ask every second about each that runs.
+    outcome = await DBOS.run_step_async({"name": method.__name__}, run)
     return cast(T, _opened(outcome, kind))
 
 
@@ -161,6 +165,7 @@ class CheckpointedWorld:
     async def watch_or_order(
         self, deploy: Deploy, plan: Plan, baseline: Baseline
     ) -> tuple[Watched | None, PersonOrder | None]:
+        has_begun()
         watching = _checkpointed(self._eyes.watch, Watched, deploy, plan, baseline)
         return await self._or_order(watching, 10 * plan.health.watch_for_s)
 
@@ -263,7 +268,8 @@ def register(eyes: Eyes, hands: Acting, voice: Telling, desk: Desk) -> None:
 
     @DBOS.workflow(name=GUARD, max_recovery_attempts=None)
     async def run_guard(deploy: Any) -> str:
-        return await guard(decode(deploy, Deploy), world)
+        async with beginning():
+            return await guard(decode(deploy, Deploy), world)
 
     @DBOS.workflow(name=DEPLOY_STARTED, max_recovery_attempts=None)
     async def run_deploy_started(deploy: Any) -> None:
@@ -298,9 +304,11 @@ class Engine:
     def __init__(self, url: str, executor_id: str, *, guards_at_once: int) -> None:
         self.executor_id = executor_id
         self._guards_at_once = guards_at_once
+        self._on_sqlite = open_for_engine(url) if engine_url(url).startswith("sqlite") else None
         config: DBOSConfig = {
             "name": APP_NAME,
             "system_database_url": engine_url(url),
+            "system_database_engine": self._on_sqlite,
             "application_version": APP_VERSION,
             "executor_id": executor_id,
             "serializer": DBOSPortableJSONSerializer(),
@@ -340,3 +348,5 @@ class Engine:
     def stop(self) -> None:
         """Stop at once; what was running stays PENDING for `EngineClient.hand_back`."""
         DBOS.destroy(workflow_completion_timeout_sec=0)
+        if self._on_sqlite is not None:
+            self._on_sqlite.dispose()

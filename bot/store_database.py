@@ -41,6 +41,16 @@ def database_url(given: str) -> sa.URL:
     )
 
 
+def writers_turn(url: sa.URL) -> threading.RLock:
+    """Whoever writes to this SQLite file in this process holds it meanwhile."""
+    with _making_turns:
+        return _turns.setdefault(str(url.database), threading.RLock())
+
+
+_turns: dict[str, threading.RLock] = {}
+_making_turns = threading.Lock()
+
+
 def open_engine(given: str, *, pool_size: int = 10) -> sa.Engine:
     """An engine for `given`; connects on first use. Raises CannotStore for an address we cannot use."""
     url = database_url(given)
@@ -114,7 +124,7 @@ class Database:
         self._pid = 0
         self._opening = threading.Lock()
         self._prepared: dict[str, sa.Executable] = {}
-        self._writing = threading.RLock()
+        self._writing = writers_turn(self.url)
 
     @property
     def on_sqlite(self) -> bool:

@@ -1,0 +1,72 @@
+"""What the engine needs on SQLite to carry thousands of guards: a turn to write, and one look for everybody's mail.
+
+With bot/durable.py and bot/engine_client.py the only files that know DBOS.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from dbos._sys_db_sqlite import SQLiteSystemDatabase
+
+from bot.store_database import open_engine, writers_turn
+
+log = structlog.get_logger()
+
+PATIENCE_S = 30.0
+"""After so long in the queue SQLite's own waiting has to do."""
+CONNECTIONS = 20
+_WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+
+
+def open_for_engine(url: str) -> sa.Engine:
+    """An engine for DBOS on the bot's SQLite file, whose writers queue with the bot's own.
+
+    SQLite lets whoever finds it busy sleep and try again, first come or not: with the checkpoints of some dozen
+    threads in the way, a sample or a delivery was seen to wait for more than five seconds."""
+    engine = open_engine(url, pool_size=CONNECTIONS)
+    turn, mine = writers_turn(engine.url), threading.local()
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def take(connection: sa.Connection, _cursor: Any, statement: str, *_more: Any) -> None:
+        first_write = getattr(mine, "connection", None) is None and _WRITES.match(statement)
+        if first_write and turn.acquire(timeout=PATIENCE_S):
+            mine.connection = connection.connection.dbapi_connection
+
+    @sa.event.listens_for(engine, "checkin")
+    def give(connection: Any, _record: Any) -> None:
+        held = getattr(mine, "connection", None)
+        if held is not None and (connection is None or connection is held):
+            mine.connection = None
+            turn.release()
+
+    return engine
+
+
+def look_for_mail_together() -> None:
+    """Make the engine ask once for the messages of all that wait. It asks once for each of them: with 5,000
+    guards that was most of a core. Nobody here waits for the engine's events or streams."""
+    SQLiteSystemDatabase._notification_listener = _listen  # type: ignore[method-assign,assignment]
+
+
+def _listen(database: SQLiteSystemDatabase) -> None:
+    rows = database.tables.notifications.c
+    unread = sa.select(rows.destination_uuid, rows.topic).where(rows.consumed == sa.false()).distinct()
+    while database._run_background_processes:
+        time.sleep(database._notification_listener_polling_interval_sec)
+        try:
+            with database.engine.connect() as connection:
+                found = {tuple(row) for row in connection.execute(unread)}
+            if not found:
+                continue
+            for _key, (workflow_id, topic, _shard), waiter in database.notifications_map.snapshot():
+                if (workflow_id, topic) in found:
+                    waiter.set()
+        except Exception as error:  # as the engine's own: whatever it was, look again
+            if database._run_background_processes:
+                log.warning("mail.unreadable", error=repr(error))
