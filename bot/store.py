@@ -9,6 +9,7 @@ from bot.store_executors import ExecutorMemory
 from bot.store_incidents import Comment, IncidentMemory, PastState
 from bot.store_samples import SampleMemory
 from bot.store_services import ServiceMemory
+from bot.store_slack import SlackMemory
 from bot.store_switches import EVERYWHERE, AuditRow, SwitchMemory, SwitchName, SwitchRow, branch_target
 from bot.store_words import Said, Word
 
@@ -29,7 +30,9 @@ __all__ = [
 ]
 
 
-class Store(DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory, ServiceMemory):
+class Store(
+    DeployMemory, SampleMemory, IncidentMemory, SwitchMemory, ExecutorMemory, ServiceMemory, SlackMemory
+):
     """Every method is one transaction, blocks, and raises CannotStore; its docstring says whether it may be
     repeated. Safe to share between threads; after a fork each process opens its own connections."""
 

@@ -183,3 +183,41 @@ executors = Table(
     Column("beat_at_s", INSTANT, nullable=False),
     Index(None, "role", "beat_at_s"),
 )
+
+slack_users = Table(
+    "slack_users",
+    metadata,
+    Column("team_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("login", Text, nullable=False),
+    Column("linked_at_s", INSTANT, nullable=False),
+    Index(None, "login"),
+)
+
+slack_connects = Table(
+    "slack_connects",
+    metadata,
+    Column("code_hash", Text, primary_key=True),
+    Column("team_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("answer_to", Text, nullable=False),
+    Column("expires_at_s", INSTANT, nullable=False),
+    Column("login", Text),
+    Column("proved_by", Text),
+    Column("ended", Text),
+    Column("ended_by", Text),
+    Index(None, "team_id", "user_id"),
+)
+
+slack_messages = Table(
+    "slack_messages",
+    metadata,
+    Column("incident_id", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("channel_id", Text),
+    Column("ts", Text),
+    Column("said", Text),
+    Column("pending", Text),
+    Column("at_s", INSTANT, nullable=False),
+)
