@@ -31,6 +31,10 @@ class CannotReachForge(BotFailure):
     """GitHub did not answer, refused us, or answered what we cannot use."""
 
 
+class CannotReachChat(BotFailure):
+    """Slack did not answer, or refused us. It never stops a guard: GitHub has the same words."""
+
+
 class CannotStore(BotFailure):
     """The database did not take it; what was heard must not be answered 2xx."""
 
@@ -52,6 +56,7 @@ FAILURES: dict[str, type[BotFailure]] = {
         CannotReadRepository,
         CannotRevert,
         CannotReachForge,
+        CannotReachChat,
         CannotStore,
         BadConfiguration,
         BadSettings,

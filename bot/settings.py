@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     deploy_webhook_secret: SecretStr | None = None
     slack_signing_secret: SecretStr | None = None
     slack_bot_token: SecretStr | None = None
+    slack_api_url: str = "https://slack.com/api"
     aws_region: str | None = None
     rollback_config: Path | None = None
     dashboard_token: SecretStr | None = None
@@ -81,7 +82,7 @@ class Settings(BaseSettings):
             ipaddress.ip_network(part, strict=False)
         return parts
 
-    @field_validator("github_api_url", "github_server_url", "base_url")
+    @field_validator("github_api_url", "github_server_url", "base_url", "slack_api_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:

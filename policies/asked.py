@@ -8,6 +8,7 @@ from enum import StrEnum
 from policies.chatops import MENTION, Command
 
 GITHUB = "github"
+SLACK = "slack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,9 @@ class Asked:
 
     `id` names the request itself, however often and by whichever way it is delivered. `who` is the GitHub
     login whose role counts; empty: known to no account, who may only read. `answer_to` is the place's own address for
-    the answer (on GitHub the id of the comment)."""
+    the answer (on GitHub the id of the comment). A place that has accounts of its own names the asker's in
+    `account`; `button` is the value of the button that was pressed there, which names what it is about.
+    `repository` is empty and `number` 0 where no pull request was named."""
 
     id: str
     place: str
@@ -27,11 +30,22 @@ class Asked:
     command: Command | None
     misunderstood: str = ""
     answer_to: str = ""
+    account: str = ""
+    button: str = ""
 
     @property
     def where(self) -> str:
         """For people and the audit: `acme/stagelog#42 (github)`."""
-        return f"{self.repository}#{self.number} ({self.place})"
+        if not self.repository:
+            return self.place
+        number = f"#{self.number}" if self.number else ""
+        return f"{self.repository}{number} ({self.place})"
+
+    @property
+    def by(self) -> str:
+        """Who asked, for the audit: a GitHub login, and the account of the place where it has its own."""
+        who = self.who or "somebody"
+        return f"{who} ({self.place} {self.account})" if self.account else who
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ def spoken(command: Command) -> str:
         words += ["--reason", _quoted(command.reason)]
     words += ["--dry-run"] if command.dry_run else []
     words += ["--repo"] if command.whole_repository else []
+    words += [command.word] if command.word in ("off", "yes", "no") else []
     return " ".join(words)
 
 

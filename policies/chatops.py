@@ -27,6 +27,15 @@ USAGE: Final = """\
 /rollback freeze [2h] --reason "…" · unfreeze    stop merges to the branch
 /rollback reland                                 bring the change back as a draft pull request
 /rollback logs · status · why · help             read"""
+SLACK_USAGE: Final = """\
+/rollback owner/name#42 [--env E] [--reason "…"] [--dry-run]   revert this merged pull request
+/rollback owner/name#42 approve · cancel                       decide a pending question
+/rollback owner/name#42 hold [2h] [--repo] · resume [--repo]   watch and report, never act
+/rollback owner/name#42 freeze [2h] --reason "…" · unfreeze    stop merges to the branch
+/rollback owner/name#42 reland                                 bring the change back
+/rollback owner/name#42 logs · status · why                    read
+/rollback status · help                                        everything that is open; this
+/rollback connect [off]                                        say who you are on GitHub"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What was asked. `duration_s` is None where none was given; `whole_repository` is `--repo`."""
+    """What was asked. `duration_s` is None where none was given; `whole_repository` is `--repo`; `word` is what
+    follows `connect`: the code from Slack in capitals, `off`, or (a button's) `yes` and `no`."""
 
     verb: str
     environment: str | None = None
@@ -48,6 +58,7 @@ class Command:
     duration_s: float | None = None
     whole_repository: bool = False
     target: Target | None = None
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,12 @@ class _Verb:
     options: frozenset[str]
     takes_duration: bool = False
     needs_reason: bool = False
+    word: re.Pattern[str] | None = None
+    needs_word: bool = False
 
 
+_CODE: Final = re.compile(r"OFF|[A-Z2-7]{5}-[A-Z2-7]{5}", re.ASCII)
+_OFF: Final = re.compile(r"OFF", re.ASCII)
 _E, _R = "--env", "--reason"
 VERBS: Final = {
     "rollback": _Verb(frozenset({_E, _R, "--dry-run"})),
@@ -80,7 +95,9 @@ VERBS: Final = {
     "why": _Verb(frozenset({_E})),
     "help": _Verb(frozenset()),
 }
-SLACK_VERBS: Final = VERBS | {"connect": _Verb(frozenset())}
+COMMENT_VERBS: Final = VERBS | {"connect": _Verb(frozenset(), word=_CODE, needs_word=True)}
+SLACK_VERBS: Final = VERBS | {"connect": _Verb(frozenset(), word=_OFF)}
+"""`connect` begins in Slack, which gives a code; the comment with the code proves who is who on GitHub."""
 _FLAGS: Final = frozenset({"--dry-run", "--repo"})
 _DURATION: Final = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?", re.ASCII)
 _ENVIRONMENT: Final = re.compile(r"[^\W_][\w ./:@+()-]*")
@@ -107,7 +124,7 @@ def parse_comment(body: str) -> Command | Misunderstood | None:
     rest = line[len(MENTION) :]
     if rest and not _is_space(rest[0]):
         return None
-    return _understood(rest, VERBS, with_target=False)
+    return _understood(rest, COMMENT_VERBS, with_target=False)
 
 
 def parse_slack(text: str) -> Command | Misunderstood:
@@ -158,6 +175,7 @@ def _command(words: list[str], verbs: dict[str, _Verb], target: Target | None) -
         if verb == "rollback" or verb not in verbs:
             raise _Wrong("I do not know that command.")
     grammar = verbs[verb]
+    word = _word(words, grammar)
     options, durations = _options(words, verb, grammar)
     if len(durations) > 1:
         raise _Wrong("There are two durations; give one.")
@@ -171,7 +189,22 @@ def _command(words: list[str], verbs: dict[str, _Verb], target: Target | None) -
         duration_s=durations[0] if durations else None,
         whole_repository="--repo" in options,
         target=target,
+        word=word,
     )
+
+
+def _word(words: list[str], grammar: _Verb) -> str:
+    """The one word that `connect` takes, as it is meant: `OFF` → `off`, a code in capitals."""
+    if grammar.word is None or (not words and not grammar.needs_word):
+        return ""
+    given = words.pop(0).upper() if words else ""
+    if grammar.word.fullmatch(given) is None:
+        raise _Wrong(
+            "`/rollback connect` in Slack gives you the code to write here."
+            if grammar.needs_word
+            else "The only word after `connect` is `off`."
+        )
+    return "off" if given == "OFF" else given
 
 
 def _options(words: list[str], verb: str, grammar: _Verb) -> tuple[dict[str, str], list[float]]:

@@ -110,7 +110,7 @@ def test_what_only_talks_about_a_command_is_not_for_us(body: str) -> None:
     [
         ("/rollback now", "I do not know that command."),
         ("/rollback rollback", "I do not know that command."),
-        ("/rollback connect", "I do not know that command."),
+        ("/rollback connect", "`/rollback connect` in Slack gives you the code to write here."),
         ("/rollback Approve", "I do not know that command."),
         ("/rollback acme/stagelog#42", "I do not know that command."),
         ("/rollback approve please", 'A reason stands in quotation marks: --reason "it is slow".'),
