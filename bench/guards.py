@@ -1,7 +1,9 @@
-"""Many guards in one worker process: how late their samples come, what they cost, how soon they hear an order."""
+"""Many guards in one worker process: how late their samples come, what they cost, how soon they hear an order; and
+what becomes of them when AWS throttles the bot."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -10,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +21,21 @@ import sqlalchemy as sa
 
 from bench.guard_worker import INTERVAL_S
 from bench.load_servers import TICKS_PER_S
+from bench.stand_ins import THROTTLED, StandIns, stand_ins
 from bot.durable import migrate_engine
 from bot.engine_client import EngineClient
 from bot.migrations import migrate
 from bot.queues import GUARD, guard_id
 from bot.store import DeployStatus, Store
+from bot.store_database import database_url
 from policies.facts import Deploy, PersonOrder
 
 GUARDS_A_GROUP = 100
 AT_ONCE = 500
 ORDERS, ORDER_EVERY_S, ORDER_PATIENCE_S = 20, 0.5, 30.0
-START_PATIENCE_S = float(os.environ.get("BENCH_PATIENCE_S", "600"))
-
-
-@contextlib.contextmanager
-def _stand_ins() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, "-m", "bench.stand_ins"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
+START_PATIENCE_S = float(os.environ.get("BENCH_PATIENCE_S", "900"))
+THROTTLED_SHARE, RECOVERY_PATIENCE_S = 0.8, 120.0
+WITHOUT_TARGETS_AGAIN = 0.01
 
 
 @contextlib.contextmanager
@@ -90,53 +84,114 @@ def _deploys(count: int, outside: str) -> list[Deploy]:
     ]
 
 
-def measure_guards(count: int, url: str, seconds: float) -> dict[str, Any]:
-    """Start `count` guards in one worker, wait until all of them look, then measure for `seconds`."""
+def measure_guards(count: int, url: str, seconds: float, throttled_s: float = 0.0) -> dict[str, Any]:
+    """Start `count` guards in one worker, wait until all of them look, then measure for `seconds`; with
+    `throttled_s` AWS refuses most calls for so long before people order."""
     migrate(url)
     migrate_engine(url)
     with (
         tempfile.TemporaryDirectory(prefix="rollback-bot-guards-") as name,
-        _stand_ins() as outside,
-        _worker(url, Path(name), outside) as worker,
+        stand_ins() as outside,
+        _worker(url, Path(name), outside.url) as worker,
     ):
         store = Store(url)
         client = EngineClient(lambda: store.engine)
-        deploys = _deploys(count, outside)
+        deploys = _deploys(count, outside.url)
         began_s = time.time()
         for start in range(0, count, AT_ONCE):
             with store.transaction() as connection:
                 for deploy in deploys[start : start + AT_ONCE]:
                     store.note_deploy(deploy, DeployStatus.SUCCEEDED, None, connection)
                     client.enqueue(connection, GUARD, guard_id(deploy), deploy)
+        enqueued_s = time.time() - began_s
         _wait_until_all_look(store, count, began_s, worker, Path(name))
         started_s = time.time()
+        print(f"all {count} look after {started_s - began_s:.0f} s", file=sys.stderr, flush=True)
         time.sleep(2 * INTERVAL_S)  # the burst of the start is over
-
-        from_s, cpu_s, calls = time.time(), _cpu_s(worker.pid), _calls(outside)
-        time.sleep(seconds)
-        until_s = time.time()
-        cpu_s, calls = _cpu_s(worker.pid) - cpu_s, _calls(outside) - calls
-        lateness_s, rate, failed = _lateness(store, from_s, until_s)
-        heard_s = _orders(client, deploys, Path(name) / "notes")
         report = {
             "guards": count,
             "database": store.url.get_backend_name(),
+            "enqueued_in_s": round(enqueued_s),
             "all_looking_after_s": round(started_s - began_s),
-            "polls_per_s": round(rate, 1),
-            "late_p50_s": _at(lateness_s, 0.5),
-            "late_p99_s": _at(lateness_s, 0.99),
-            "late_max_s": _at(lateness_s, 1.0),
-            "failed_polls": failed,
-            "cpu_cores": round(cpu_s / (until_s - from_s), 2),
-            "rss_mb": _rss_mb(worker.pid),
-            "aws_calls_per_min": round(60 * calls / (until_s - from_s)),
+            **_window(store, worker.pid, outside, seconds),
+        }
+        if throttled_s:
+            report |= _throttled(store, worker.pid, outside, throttled_s)
+            report["acted_while_throttled"] = _noted(Path(name) / "notes")
+        heard_s = _orders(client, deploys, Path(name) / "notes")
+        report |= {
             "order_p50_s": _at(heard_s, 0.5),
             "order_max_s": _at(heard_s, 1.0),
             "orders_unheard": ORDERS - len(heard_s),
+            "rss_mb": _rss_mb(worker.pid),
             "load": round(os.getloadavg()[0], 1),
         }
         store.close()
         return report
+
+
+def _window(store: Store, pid: int, outside: StandIns, seconds: float) -> dict[str, Any]:
+    """What one stretch of time costs, and how late its samples are."""
+    from_s, cpu_s, theirs_s, machine_s = time.time(), _cpu_s(pid), _cpu_s(outside.pid), _machine_cpu_s()
+    calls = _calls(outside)
+    time.sleep(seconds)
+    until_s = time.time()
+    cpu_s, theirs_s, machine_s = (
+        _cpu_s(pid) - cpu_s,
+        _cpu_s(outside.pid) - theirs_s,
+        _machine_cpu_s() - machine_s,
+    )
+    calls = _calls(outside) - calls
+    lateness_s, rate, failed = _lateness(store, from_s, until_s)
+    took_s = until_s - from_s
+    return {
+        "polls_per_s": round(rate, 1),
+        "late_p50_s": _at(lateness_s, 0.5),
+        "late_p99_s": _at(lateness_s, 0.99),
+        "late_max_s": _at(lateness_s, 1.0),
+        "failed_polls": failed,
+        "cpu_cores": round(cpu_s / took_s, 2),
+        "stand_ins_cores": round(theirs_s / took_s, 2),
+        "machine_cores": round(machine_s / took_s, 2),
+        "aws_calls_per_min": round(60 * calls / took_s),
+    }
+
+
+def _throttled(store: Store, pid: int, outside: StandIns, seconds: float) -> dict[str, Any]:
+    """The same while AWS refuses most calls, and how long it takes until targets are read again after it."""
+    outside.throttle(THROTTLED_SHARE)
+    time.sleep(2 * INTERVAL_S)  # what was read before has been used up
+    refused, from_s = outside.calls().get(THROTTLED, 0), time.time()
+    window = _window(store, pid, outside, seconds)
+    refused = outside.calls().get(THROTTLED, 0) - refused
+    unread = _without_targets(store, from_s, time.time())
+    outside.throttle(0.0)
+    ended_s = time.time()
+    while time.time() < ended_s + RECOVERY_PATIENCE_S:
+        time.sleep(INTERVAL_S / 2)
+        if _without_targets(store, time.time() - INTERVAL_S / 2, time.time()) < WITHOUT_TARGETS_AGAIN:
+            break
+    return {
+        "throttled_calls_per_min": window["aws_calls_per_min"],
+        "throttled_refused_per_min": round(60 * refused / seconds),
+        "throttled_late_p99_s": window["late_p99_s"],
+        "throttled_late_max_s": window["late_max_s"],
+        "throttled_polls_without_targets": round(unread, 3),
+        "throttled_recovered_after_s": round(time.time() - ended_s),
+    }
+
+
+def _without_targets(store: Store, from_s: float, until_s: float) -> float:
+    """The share of polls that could not read the target group."""
+    query = sa.text("SELECT sample FROM samples WHERE at_s >= :from_s AND at_s < :until_s")
+    with store.reading() as connection:
+        rows = connection.execute(query, {"from_s": from_s, "until_s": until_s}).scalars().all()
+    found = [json.loads(row) if isinstance(row, str) else row for row in rows]
+    return sum(not one.get("targets") for one in found) / max(1, len(found))
+
+
+def _noted(notes: Path) -> int:
+    return len(notes.read_text().splitlines()) if notes.exists() else 0
 
 
 def _wait_until_all_look(
@@ -206,23 +261,55 @@ def _rss_mb(pid: int) -> int:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 
-def _calls(outside: str) -> int:
-    with urllib.request.urlopen(f"{outside}/counts", timeout=10) as answer:  # noqa: S310 - our own stand-in
-        return sum(json.load(answer).values())
+def _calls(outside: StandIns) -> int:
+    return sum(count for action, count in outside.calls().items() if action != THROTTLED)
+
+
+def _machine_cpu_s() -> float:
+    """CPU seconds of everything on this machine but idling and waiting for the disk."""
+    user, nice, system, _idle, _waiting, *more = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    return sum(map(int, (user, nice, system, *more))) / TICKS_PER_S
+
+
+@contextlib.contextmanager
+def _new_database(server: str) -> Iterator[str]:
+    """A database of its own for each run: the guards of the last one are not done."""
+    name, engine = (
+        f"bench_{uuid.uuid4().hex[:12]}",
+        sa.create_engine(database_url(server), isolation_level="AUTOCOMMIT"),
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        try:
+            yield database_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
 
 
 def main() -> None:
-    """`python -m bench.guards [COUNT …]`: on SQLite, and with BENCH_POSTGRES (an empty database's URL) the last
-    and largest count there."""
-    counts = [int(given) for given in sys.argv[1:]] or [100, 1_000, 5_000, 10_000]
-    postgres, seconds = os.environ.get("BENCH_POSTGRES"), float(os.environ.get("BENCH_SECONDS", "60"))
-    for count in counts[:-1] if postgres or len(counts) > 1 else counts:
-        with tempfile.TemporaryDirectory(prefix="rollback-bot-guards-db-") as name:
-            print(json.dumps(measure_guards(count, f"sqlite:///{name}/rollback.db", seconds)), flush=True)
-    if postgres:
-        print(json.dumps(measure_guards(counts[-1], postgres, seconds)), flush=True)
-    elif len(counts) > 1:
-        print(f"{counts[-1]} guards are for PostgreSQL: set BENCH_POSTGRES.", file=sys.stderr)
+    """Measure on SQLite, and on the PostgreSQL of BENCH_POSTGRES (any database of it, as who may make others)."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("counts", nargs="*", type=int, help="guards; default 100, 1,000 and 5,000 or 10,000")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measured stretch")
+    parser.add_argument(
+        "--throttled", type=float, default=0.0, help="seconds for which AWS refuses most calls"
+    )
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    chosen = parser.parse_args()
+    postgres = os.environ.get("BENCH_POSTGRES")
+    if chosen.only != "postgresql":
+        for count in chosen.counts or [100, 1_000, 5_000]:
+            with tempfile.TemporaryDirectory(prefix="rollback-bot-guards-db-") as name:
+                url = f"sqlite:///{name}/rollback.db"
+                print(json.dumps(measure_guards(count, url, chosen.seconds, chosen.throttled)), flush=True)
+    if chosen.only != "sqlite":
+        if postgres is None:
+            print("Set BENCH_POSTGRES to the URL of a PostgreSQL to measure there too.", file=sys.stderr)
+            return
+        for count in chosen.counts or [1_000, 10_000]:
+            with _new_database(postgres) as url:
+                print(json.dumps(measure_guards(count, url, chosen.seconds, chosen.throttled)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,22 @@
 """The world around the guards of the load bench, in a process of its own: sites that are well, and an AWS that counts.
 
 `python -m bench.stand_ins` prints its port. Every GET is answered 200; what is posted is answered as ELB would
-answer DescribeTargetGroups and DescribeTargetHealth; `/counts` tells how many calls AWS had.
+answer DescribeTargetGroups and DescribeTargetHealth; `/counts` tells how many calls AWS had, and how many of them
+were throttled: `/throttle/0.8` refuses eight of ten from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
+import subprocess
+import sys
+import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -17,6 +25,48 @@ import uvloop
 NAMESPACE = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"
 ARN = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/{}/0123456789abcdef"
 CALLS: Counter[str] = Counter()
+THROTTLED = "throttled"
+SHARE = {THROTTLED: 0.0}
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """The process, seen from outside."""
+
+    url: str
+    pid: int
+
+    def calls(self) -> dict[str, int]:
+        """How many calls AWS had so far, by action; those it refused are counted as "throttled" as well."""
+        found: dict[str, int] = json.loads(self._get("/counts"))
+        return found
+
+    def throttle(self, share: float) -> None:
+        """Refuse this share (0..1) of AWS's calls from now on."""
+        self._get(f"/throttle/{share}")
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310 - our own stand-in
+            found: bytes = answer.read()
+        return found
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[StandIns]:
+    """A process of them on a free port."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.stand_ins"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield StandIns(f"http://127.0.0.1:{process.stdout.readline().strip()}", process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+TOO_FAST = (
+    f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>ThrottlingException</Code>'
+    "<Message>Rate exceeded</Message></Error><RequestId>bench</RequestId></ErrorResponse>"
+).encode()
 
 
 class Peer(asyncio.Protocol):
@@ -35,10 +85,11 @@ class Peer(asyncio.Protocol):
         if not found or len(body) < _length(head):
             return
         self._seen = b""
-        kind, said = _answer(head, body)
+        status, kind, said = _answer(head, body)
         assert self._transport is not None
         self._transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (kind, len(said), said)
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+            % (status, kind, len(said), said)
         )
 
 
@@ -49,17 +100,22 @@ def _length(head: bytes) -> int:
     return 0
 
 
-def _answer(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+def _answer(head: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
     if head.startswith(b"POST"):
-        return b"text/xml", _aws(parse_qs(body.decode())).encode()
+        action = parse_qs(body.decode()).get("Action", [""])[0]
+        CALLS[action] += 1
+        if random.random() < SHARE[THROTTLED]:
+            CALLS[THROTTLED] += 1
+            return b"400 Bad Request", b"text/xml", TOO_FAST
+        return b"200 OK", b"text/xml", _aws(action, parse_qs(body.decode())).encode()
     if head.startswith(b"GET /counts"):
-        return b"application/json", json.dumps(CALLS).encode()
-    return b"text/plain", b"well"
+        return b"200 OK", b"application/json", json.dumps(CALLS).encode()
+    if head.startswith(b"GET /throttle/"):
+        SHARE[THROTTLED] = float(head.split()[1].rpartition(b"/")[2])
+    return b"200 OK", b"text/plain", b"well"
 
 
-def _aws(asked: dict[str, list[str]]) -> str:
-    action = asked.get("Action", [""])[0]
-    CALLS[action] += 1
+def _aws(action: str, asked: dict[str, list[str]]) -> str:
     if action == "DescribeTargetGroups":
         name = asked["Names.member.1"][0]
         inner = (

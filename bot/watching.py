@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
@@ -53,12 +53,15 @@ from policies.judgement import Watch
 from policies.limits import Mode, Plan
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 PLAN_PATIENCE_S = 600.0
 """GitHub's incidents are mostly shorter; a guard without a plan cannot do anything else meanwhile."""
 BASELINE_POLLS, BASELINE_PAUSE_S = 3, 1.0
 """Seen at once when a deploy starts: later polls would already see the old version being stopped."""
 PROPOSED_PATIENCE_S = 86_400.0
+READ_AT_MOST_S = 5.0
+"""As long as the site's own answer may take: an AWS that is slow must not make the polls of the site late."""
 KEPT_SAMPLES = 1000
 """All of a watch of 15 minutes at one poll a second: a decision can be replayed from what it kept."""
 
@@ -201,7 +204,7 @@ class Eyes:
         if plan.url:
             looks.append(self._probe.probe(plan.url))
         if plan.target_groups:
-            looks.append(self._target_health.read(plan))
+            looks.append(_in_time(self._target_health.read(plan), "target health"))
             looks.append(self._traffic_if_readable(plan))
         answers = await asyncio.gather(*looks, return_exceptions=True)
         sample = HealthSample(t_s=t_s)
@@ -225,7 +228,7 @@ class Eyes:
     async def _traffic_if_readable(self, plan: Plan) -> TrafficSample | None:
         """CloudWatch only adds to what probe and targets say: without it a poll is still a whole poll."""
         try:
-            return await self._traffic.latest(plan)
+            return await _in_time(self._traffic.latest(plan), "traffic")
         except CannotReadHealth as failure:
             log.debug("traffic.unreadable", reason=failure.reason)
             return None
@@ -356,6 +359,17 @@ class Eyes:
         """Until the next poll is due, counted from the last one's beginning."""
         due_s = since_s + last.t_s + plan.health.interval_s
         await asyncio.sleep(max(0.05, due_s - now()))
+
+
+async def _in_time(reading: Awaitable[T], what: str) -> T:
+    """What a poll reads from AWS, unless that takes longer than the poll may. Raises CannotReadHealth."""
+    try:
+        async with asyncio.timeout(READ_AT_MOST_S):
+            return await reading
+    except TimeoutError:
+        raise CannotReadHealth(
+            f"AWS kept us waiting for {what} for more than {READ_AT_MOST_S:g} s; the next poll looks again."
+        ) from None
 
 
 def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:
