@@ -203,6 +203,7 @@ def plan_of(
         aws_role_arn=aws.role_arn if aws else None,
         aws_region=aws.region if aws else None,
         tenancy=(server.tenancy if server and server.tenancy else "single"),
+        repository=deploy.repository,
     )
 
 

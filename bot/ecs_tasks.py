@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from bot.aws import AWS_ERRORS, AwsClients, code_of, why
 from bot.evidence_look import Look, blind
-from bot.failures import CannotCapture
+from bot.failures import CannotCapture, CannotReadHealth
 from bot.log_groups import read_stream
+from bot.target_groups import TargetGroups, account_of
+from bot.tenancy import belongs_to, not_tagged, tenant_of
 from policies.facts import LayerStatus
 from policies.limits import Plan
 
@@ -32,7 +34,7 @@ def look_at_service(aws: AwsClients, plan: Plan, until_s: float) -> Look:
     cluster, service = found.groups()
     try:
         ecs = _client(aws, plan, "ecs")
-        host_status, host_says, host_details = _service(ecs, cluster, service)
+        host_status, host_says, host_details = _service(aws, ecs, plan, cluster, service)
         tasks = _tasks(ecs, cluster, service)
     except CannotCapture as failure:
         return blind(named, failure.reason)
@@ -77,9 +79,12 @@ def _client(aws: AwsClients, plan: Plan, service: str, region: str | None = None
         raise CannotCapture(why(error, f"{service}:*")) from error
 
 
-def _service(ecs: Any, cluster: str, service: str) -> tuple[LayerStatus, str, tuple[str, ...]]:
+def _service(
+    aws: AwsClients, ecs: Any, plan: Plan, cluster: str, service: str
+) -> tuple[LayerStatus, str, tuple[str, ...]]:
     try:
-        answer = ecs.describe_services(cluster=cluster, services=[service])
+        tags = {} if tenant_of(plan) is None else {"include": ["TAGS"]}
+        answer = ecs.describe_services(cluster=cluster, services=[service], **tags)
     except AWS_ERRORS as error:
         if code_of(error) == "ClusterNotFoundException":
             raise CannotCapture(
@@ -90,6 +95,8 @@ def _service(ecs: Any, cluster: str, service: str) -> tuple[LayerStatus, str, tu
     if not services:
         raise CannotCapture(f"There is no ECS service {service} in {cluster}: correct `runtime.ecs_service`.")
     facts: Json = services[0]
+    if not _is_ours(aws, plan, facts):
+        raise CannotCapture(not_tagged(tenant_of(plan), f"the ECS service {cluster}/{service}"))
     running, desired = int(facts.get("runningCount", 0)), int(facts.get("desiredCount", 0))
     pending = int(facts.get("pendingCount", 0))
     rollouts = [
@@ -108,6 +115,22 @@ def _service(ecs: Any, cluster: str, service: str) -> tuple[LayerStatus, str, tu
         )
     status = LayerStatus.FAILING if running < desired or failed else LayerStatus.OK
     return status, says, (*rollouts, *events)
+
+
+def _is_ours(aws: AwsClients, plan: Plan, facts: Json) -> bool:
+    """Whether the service or a target group it serves carries the repository's name, where that is asked for."""
+    tenant = tenant_of(plan)
+    if belongs_to(tenant, {str(tag["key"]): str(tag.get("value", "")) for tag in facts.get("tags", ())}):
+        return True
+    groups = TargetGroups(aws)
+    for balancer in facts.get("loadBalancers", ()):
+        arn = str(balancer.get("targetGroupArn") or "")
+        try:
+            groups.check(account_of(plan, arn), arn, tenant)
+        except CannotReadHealth:
+            continue
+        return bool(arn)
+    return False
 
 
 def _tasks(ecs: Any, cluster: str, service: str) -> list[Json]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from bot.aws import AWS_ERRORS, AwsClients, code_of, why
 from bot.evidence_look import Look, blind
 from bot.failures import CannotCapture
+from bot.tenancy import belongs_to, not_tagged, tenant_of
 from policies.facts import LayerStatus
 from policies.limits import Plan
 
@@ -47,8 +48,11 @@ def read_stream(logs: Any, group: str, stream: str, lines: int) -> list[tuple[in
     return events[-lines:]
 
 
-def read_group(logs: Any, group: str, lines: int, until_s: float) -> tuple[list[tuple[int, str]], list[str]]:
-    """The last `lines` events of the group's newest streams, and the names of those. Raises CannotCapture."""
+def read_group(
+    logs: Any, group: str, lines: int, until_s: float, tenant: str | None = None
+) -> tuple[list[tuple[int, str]], list[str]]:
+    """The last `lines` events of the group's newest streams, and the names of those. Raises CannotCapture, also
+    for a group that is not of `tenant` (see `bot.tenancy`)."""
     if not _GROUP.fullmatch(group):
         raise CannotCapture(f"{group!r} is not the name of a log group: correct `runtime.log_group`.")
     try:
@@ -61,13 +65,28 @@ def read_group(logs: Any, group: str, lines: int, until_s: float) -> tuple[list[
                 f"There is no log group {group} in this account and region: correct `runtime.log_group`."
             ) from error
         raise CannotCapture(why(error, "logs:DescribeLogStreams")) from error
-    names = [str(stream["logStreamName"]) for stream in answer.get("logStreams", [])]
+    streams = answer.get("logStreams", [])
+    if tenant is not None and not belongs_to(tenant, _tags(logs, streams)):
+        raise CannotCapture(not_tagged(tenant, f"the log group {group}"))
+    names = [str(stream["logStreamName"]) for stream in streams]
     events: list[tuple[int, str]] = []
     for name in names:
         if events and time.monotonic() > until_s:
             break
         events += read_stream(logs, group, name, lines)
     return sorted(events, key=lambda event: event[0])[-lines:], names
+
+
+def _tags(logs: Any, streams: list[dict[str, Any]]) -> dict[str, str]:
+    """The tags of the group that these streams are of; its ARN is the beginning of theirs."""
+    arn = next((str(stream["arn"]).partition(":log-stream:")[0] for stream in streams if "arn" in stream), "")
+    if not arn:
+        return {}
+    try:
+        found = logs.list_tags_for_resource(resourceArn=arn).get("tags", {})
+    except AWS_ERRORS as error:
+        raise CannotCapture(why(error, "logs:ListTagsForResource")) from error
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def look_at_log_group(aws: AwsClients, plan: Plan, until_s: float) -> Look:
@@ -78,7 +97,7 @@ def look_at_log_group(aws: AwsClients, plan: Plan, until_s: float) -> Look:
             logs = aws.client("logs", role_arn=plan.aws_role_arn, region=plan.aws_region)
         except AWS_ERRORS as error:
             raise CannotCapture(why(error, "logs:DescribeLogStreams")) from error
-        events, streams = read_group(logs, group, plan.logs.lines, until_s)
+        events, streams = read_group(logs, group, plan.logs.lines, until_s, tenant_of(plan))
     except CannotCapture as failure:
         return blind(group, failure.reason)
     if not events:

@@ -9,12 +9,16 @@ from typing import Any, Final
 
 from bot.aws import AWS_ERRORS, AwsClients, code_of, why
 from bot.failures import CannotReadHealth
+from bot.tenancy import belongs_to, not_tagged
 from policies.limits import Plan
 
 KEPT_S: Final = 600.0
 """A group may be recreated under its name, and attached to another load balancer."""
+TAGS_KEPT_S: Final = 60.0
+"""Taking the tag away takes the right away, and giving it gives it, within so long."""
 NOT_FOUND: Final = "TargetGroupNotFound"
 DESCRIBE: Final = "elasticloadbalancing:DescribeTargetGroups"
+DESCRIBE_TAGS: Final = "elasticloadbalancing:DescribeTags"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class TargetGroups:
         self._clock = clock
         self._found: dict[tuple[Account, str], tuple[float, TargetGroup]] = {}
         self._served: dict[tuple[Account, str], tuple[float, frozenset[str]]] = {}
+        self._tags: dict[tuple[Account, str], tuple[float, dict[str, str]]] = {}
 
     def client(self, service: str, account: Account) -> Any:
         """The AWS client of `service` for `account`. Raises botocore's errors."""
@@ -85,6 +90,33 @@ class TargetGroups:
             raise CannotReadHealth(why(error, DESCRIBE)) from None
         self._served[(account, load_balancer)] = (self._clock(), arns)
         return arns
+
+    def check(self, account: Account, group: str, tenant: str | None) -> None:
+        """Raise CannotReadHealth with the sentence for it unless `group` may be read for `tenant` (see
+        `bot.tenancy`); one that cannot be told may not. May be repeated."""
+        if tenant is None:
+            return
+        if not belongs_to(tenant, self._tags_of(account, self.arn(account, group))):
+            raise CannotReadHealth(not_tagged(tenant, f"the target group {name_of(group)}"))
+
+    def _tags_of(self, account: Account, arn: str) -> dict[str, str]:
+        known = self._tags.get((account, arn))
+        if known is not None and self._clock() - known[0] < TAGS_KEPT_S:
+            return known[1]
+        try:
+            answer = self.client("elbv2", account).describe_tags(ResourceArns=[arn])
+        except AWS_ERRORS as error:
+            if is_not_found(error):
+                raise CannotReadHealth(not_found(arn)) from None
+            raise CannotReadHealth(why(error, DESCRIBE_TAGS)) from None
+        found = {
+            str(tag["Key"]): str(tag.get("Value", ""))
+            for described in answer.get("TagDescriptions", ())
+            if described.get("ResourceArn") == arn
+            for tag in described.get("Tags", ())
+        }
+        self._tags[(account, arn)] = (self._clock(), found)
+        return found
 
     def forget(self, account: Account, group: str) -> None:
         """Look it up anew next time."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from bot.aws import AWS_ERRORS, AwsClients, why
 from bot.failures import CannotReadHealth
 from bot.shared_reads import SharedReads
 from bot.target_groups import Account, TargetGroups, account_of, is_not_found, name_of, not_found
+from bot.tenancy import tenant_of
 from policies.facts import TargetSample
 from policies.limits import Plan
 
@@ -25,7 +27,7 @@ class AlbTargetHealth:
 
     def __init__(self, aws: AwsClients, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._groups = TargetGroups(aws, clock)
-        self._reads: SharedReads[tuple[Account, str], tuple[TargetSample, ...]] = SharedReads(
+        self._reads: SharedReads[tuple[Account, str, str | None], tuple[TargetSample, ...]] = SharedReads(
             "target-health", THREADS, clock
         )
 
@@ -51,12 +53,15 @@ class AlbTargetHealth:
         self._reads.close()
 
     async def _of_group(self, plan: Plan, group: str, fresh_s: float) -> tuple[TargetSample, ...]:
-        account = account_of(plan, group)
-        return await self._reads.get((account, group), fresh_s, lambda: self._read(account, group))
+        # What one tenant may read is never another's answer, so the tenant is part of the question.
+        account, tenant = account_of(plan, group), tenant_of(plan)
+        read = partial(self._read, account, group, tenant)
+        return await self._reads.get((account, group, tenant), fresh_s, read)
 
-    def _read(self, account: Account, group: str) -> tuple[TargetSample, ...]:
+    def _read(self, account: Account, group: str, tenant: str | None) -> tuple[TargetSample, ...]:
         """In a thread."""
         try:
+            self._groups.check(account, group, tenant)
             arn = self._groups.arn(account, group)
             answer = self._groups.client("elbv2", account).describe_target_health(TargetGroupArn=arn)
         except AWS_ERRORS as error:

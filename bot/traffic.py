@@ -19,6 +19,7 @@ from bot.aws import AWS_ERRORS, AwsClients, why
 from bot.failures import CannotReadHealth
 from bot.shared_reads import SharedReads
 from bot.target_groups import Account, TargetGroups, account_of, name_of
+from bot.tenancy import tenant_of
 from policies.facts import HealthSample, TargetSample, TrafficSample
 from policies.limits import Plan
 
@@ -53,6 +54,8 @@ class _Question:
     groups: tuple[str, ...]
     minutes: tuple[int, int] | None
     """From, to (epoch s) for history; None for the present."""
+    tenant: str | None = None
+    """What one tenant may read is never another's answer."""
 
 
 class CloudWatchTraffic:
@@ -106,7 +109,8 @@ class CloudWatchTraffic:
 
     async def _read_all(self, plan: Plan, minutes: tuple[int, int] | None) -> dict[str, Points]:
         groups = tuple(dict.fromkeys(plan.target_groups))
-        questions = [_Question(account_of(plan, group), group, groups, minutes) for group in groups]
+        tenant = tenant_of(plan)
+        questions = [_Question(account_of(plan, group), group, groups, minutes, tenant) for group in groups]
         answers = await asyncio.gather(
             *(self._reads.get(question, FRESH_S, partial(self._read, question)) for question in questions),
             return_exceptions=True,
@@ -122,6 +126,7 @@ class CloudWatchTraffic:
 
     def _read(self, question: _Question) -> Points:
         account = question.account
+        self._groups.check(account, question.group, question.tenant)
         group = self._groups.find(account, question.group)
         balancers = [arn for arn in group.load_balancers if ":loadbalancer/app/" in arn]
         if not balancers:

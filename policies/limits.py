@@ -102,4 +102,6 @@ class Plan:
     aws_role_arn: str | None = None
     aws_region: str | None = None
     tenancy: str = "single"
-    """`tagged`: only target groups whose tag `rollback-bot` names the repository may be read."""
+    """`tagged`: only what carries the tag `rollback-bot` with the name of `repository` may be read in AWS."""
+    repository: str = ""
+    """`owner/name`, to hold it to its own where `tenancy` is `tagged`."""
