@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,7 +20,7 @@ from bot.evidence_look import Look, blind
 from bot.failures import BotFailure
 from bot.host_shell import HostShell, is_instance
 from bot.log_groups import look_at_log_group
-from bot.ports import HttpProbe, TargetHealth
+from bot.ports import HttpProbe, TargetHealth, Traffic
 from bot.target_health import AlbTargetHealth
 from policies.cleaning import clean
 from policies.diagnosis import diagnose
@@ -35,9 +35,13 @@ OWN_WORDS_S: Final = 0.5
 """By so much a look ends before it is given up, so that it can say itself what it was waiting for."""
 HEALTH_SHARE: Final = 0.3
 """Of the deadline, the most that reading target health may take where no poll has read it."""
+LAST_WORD_S: Final = 1.0
+"""How much longer than for all other looks CloudWatch is waited for: it only adds to what they say."""
 MAX_HOSTS: Final = 4
 """Hosts that are looked at, failing ones first: they run the same image, and the deadline is for all."""
 THREADS: Final = 16
+SITE: Final = "The site"
+TARGETS: Final = "Target health"
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +67,7 @@ class Capture:
         aws: AwsClients,
         probe: HttpProbe | None = None,
         target_health: TargetHealth | None = None,
+        traffic: Traffic | None = None,
         *,
         deadline_s: float = DEADLINE_S,
         now: Callable[[], float] = time.time,
@@ -70,6 +75,7 @@ class Capture:
         self._aws = aws
         self._probe = probe
         self._target_health = target_health or AlbTargetHealth(aws)
+        self._traffic = traffic
         self._deadline_s = deadline_s
         self._now = now
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="evidence")
@@ -89,8 +95,10 @@ class Capture:
         return replace(evidence, seconds=round(time.monotonic() - begun_s, 3))
 
     async def _look(self, plan: Plan, latest: HealthSample | None, until_s: float) -> Evidence:
+        traffic = self._reading_traffic(plan, latest)
         sample, notes = await self._sample(plan, latest, until_s)
         looks, blind_notes = await self._looks(plan, sample, until_s - MARGIN_S)
+        sample, notes = await self._with_traffic(sample, notes, traffic, until_s - MARGIN_S)
         extra = plan.logs.redact
         if bad := bad_patterns(extra):
             # What the repository wants removed cannot be, so nothing that may hold it is kept.
@@ -135,31 +143,48 @@ class Capture:
         sample = latest or HealthSample(t_s=0.0)
         notes: list[str] = []
         within_s = min(HEALTH_SHARE * self._deadline_s, max(0.0, until_s - time.monotonic()))
+        reads: dict[str, asyncio.Future[Any]] = {}
         if sample.probe is None and plan.url and self._probe is not None:
-            probed = asyncio.ensure_future(self._probe.probe(plan.url))
-        else:
-            probed = None
+            reads[SITE] = asyncio.ensure_future(self._probe.probe(plan.url))
         if sample.targets is None and plan.target_groups:
-            read = asyncio.ensure_future(self._target_health.read(plan))
-        else:
-            read = None
-        waiting = [one for one in (probed, read) if one is not None]
-        if not waiting:
+            reads[TARGETS] = asyncio.ensure_future(self._target_health.read(plan))
+        if not reads:
             return sample, notes
-        await asyncio.wait(waiting, timeout=within_s)
-        for task, what in ((probed, "The site"), (read, "Target health")):
-            if task is None:
-                continue
+        await asyncio.wait(reads.values(), timeout=within_s)
+        for what, task in reads.items():
             if not task.done():
                 task.cancel()
                 notes.append(f"{what} could not be read within {within_s:g} s.")
             elif error := task.exception():
                 notes.append(error.reason if isinstance(error, BotFailure) else f"{what}: {error}")
-            elif task is probed:
-                sample = replace(sample, probe=probed.result())
-            elif read is not None:
-                sample = replace(sample, targets=read.result())
+            elif what == SITE:
+                sample = replace(sample, probe=task.result())
+            else:
+                sample = replace(sample, targets=task.result())
         return sample, notes
+
+    def _reading_traffic(self, plan: Plan, latest: HealthSample | None) -> asyncio.Future[Any] | None:
+        """What users got, being read where the poll does not have it: no other layer waits for that."""
+        if self._traffic is None or not plan.target_groups or (latest and latest.traffic is not None):
+            return None
+        return asyncio.ensure_future(self._traffic.latest(plan))
+
+    @staticmethod
+    async def _with_traffic(
+        sample: HealthSample, notes: list[str], reading: asyncio.Future[Any] | None, until_s: float
+    ) -> tuple[HealthSample, list[str]]:
+        if reading is not None:
+            left_s = max(0.0, until_s - time.monotonic())
+            await asyncio.wait([reading], timeout=min(LAST_WORD_S, left_s))
+            if not reading.done():
+                reading.cancel()
+                notes = [*notes, "CloudWatch did not answer in time."]
+            elif error := reading.exception():
+                notes = [*notes, error.reason if isinstance(error, BotFailure) else f"CloudWatch: {error}"]
+            else:
+                sample = replace(sample, traffic=reading.result())
+        # One cause keeps several readings from being made; a person needs it once.
+        return sample, [note for note in dict.fromkeys(notes) if note not in (sample.error or "")]
 
     # --- second and third layer ----------------------------------------------------------------------
 

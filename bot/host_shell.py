@@ -104,14 +104,15 @@ class HostShell:
         return str(answer["Command"]["CommandId"])
 
     def _not_managed(self, ssm: Any, instance: str) -> str:
-        """Why SSM does not take a command for `instance`; asking is best effort."""
+        """Why SSM does not take a command for `instance`."""
         try:
             answer = ssm.describe_instance_information(
                 Filters=[{"Key": "InstanceIds", "Values": [instance]}], MaxResults=5
             )
             known = answer.get("InstanceInformationList") or []
-        except AWS_ERRORS:
-            known = []
+        except AWS_ERRORS as error:
+            # Not knowing why is no reason to say that the host is gone.
+            return f"SSM takes no command for {instance}. {why(error, 'ssm:DescribeInstanceInformation')}"
         if known:
             ping, seen = known[0].get("PingStatus", "unknown"), known[0].get("LastPingDateTime")
             since = f", last seen {seen:%Y-%m-%d %H:%M} UTC" if hasattr(seen, "strftime") else ""

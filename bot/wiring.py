@@ -119,13 +119,14 @@ def worker_parts(settings: Settings) -> Worker:
     probe = HttpxProbe(tuple(ipaddress.ip_network(network, strict=False) for network in settings.probe_allow))
     voice = Voice(repository=repository, pull_requests=pull_requests, book=store, base_url=settings.base_url)
     target_health = AlbTargetHealth(aws)
-    evidence = Capture(aws, probe, target_health)
+    traffic = CloudWatchTraffic(aws)
+    evidence = Capture(aws, probe, target_health, traffic)
     eyes = Eyes(
         repository=repository,
         pull_requests=pull_requests,
         probe=probe,
         target_health=target_health,
-        traffic=CloudWatchTraffic(aws),
+        traffic=traffic,
         evidence=evidence,
         samples=store,
         history=DeployNews(voice, store),
