@@ -72,7 +72,13 @@ class HttpxProbe:
         `policies.badness` counts 403, 404 and 410 as failed where the same URL was open before the deploy.
         5xx, 408, a refused, broken or slow connection and bad TLS are failed probes. 429 says only that we
         ask too often. Raises CannotReadHealth for that, for DNS, no route, and forbidden addresses."""
-        answers = await asyncio.gather(*(self._once(url) for _ in range(self._times)), return_exceptions=True)
+        try:
+            first = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise CannotReadHealth(f"The probe's URL cannot be used ({error}): correct `url`.") from None
+        answers = await asyncio.gather(
+            *(self._once(first) for _ in range(self._times)), return_exceptions=True
+        )
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CannotReadHealth):
                 raise answer
@@ -83,14 +89,12 @@ class HttpxProbe:
         failed = sum(sample.failed for sample in samples)
         return ProbeSample(len(samples) - failed, failed, told.status, told.detail)
 
-    async def _once(self, url: str) -> ProbeSample:
+    async def _once(self, url: httpx.URL) -> ProbeSample:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(httpx.URL(url))
+                return await self._follow(url)
         except TimeoutError:
             return _failed(f"no answer within {self._timeout_s:g} s")
-        except httpx.InvalidURL as error:
-            raise CannotReadHealth(f"The probe's URL cannot be used ({error}): correct `url`.") from None
 
     async def _follow(self, url: httpx.URL) -> ProbeSample:
         host = url.host
