@@ -17,6 +17,7 @@ from policies.cleaning import decode, has_terminal_codes, plain
 from policies.diagnosis import MAX_LINES, diagnose
 from policies.novelty import new_lines
 from policies.redaction import redact, redact_bytes
+from policies.signatures import in_words
 
 PANEL: Final = "Tools"
 BLOCK_BYTES: Final = 1 << 20
@@ -62,7 +63,7 @@ def diagnose_file(
     if found is None:
         typer.echo("The log tells of no failure.")
     else:
-        typer.echo(f"Class:        {found.kind}")
+        typer.echo(f"Likely cause: {in_words(found.kind)} ({found.kind})")
         typer.echo(f"Line:         {found.line}")
         typer.echo(f"Advice:       {found.advice}")
         typer.echo(f"Revert helps: {found.revert_helps.value}")

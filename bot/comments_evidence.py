@@ -27,6 +27,7 @@ from policies.facts import (
     Verdict,
 )
 from policies.limits import Plan
+from policies.signatures import CAUSES, UNKNOWN
 
 MOST_COMMITS = 10
 LAYER_SIGNS = {LayerStatus.OK: "🟩", LayerStatus.FAILING: "🟥", LayerStatus.UNKNOWN: "⬜"}
@@ -40,26 +41,6 @@ SIGNS_OF_STATUS = {
     "pending": "⬜",
     "unknown": "⬜",
 }
-CAUSES = {
-    "architecture": "the image is built for another processor",
-    "db_down": "the database is down or full",
-    "db_login": "the database refused the login",
-    "db_tls": "the database wants TLS",
-    "disk_full": "the disk is full",
-    "django_setting": "a Django setting is missing or wrong",
-    "host_check": "the host name is not allowed",
-    "image_pull": "the image or a secret could not be pulled",
-    "migration": "the migrations do not fit",
-    "missing_env": "an environment variable is missing",
-    "missing_module": "a module is missing",
-    "out_of_memory": "out of memory",
-    "permission": "a file may not be executed or read",
-    "port_in_use": "the port is in use",
-    "syntax": "a syntax error",
-    "unknown": "cause unknown, the last error is",
-    "wrapper": "the server reports that its application failed",
-}
-"""The classes of `policies.signatures` in words; the line of the log that says so stands behind them."""
 HELPS = {
     RevertHelps.YES: "A revert helps.",
     RevertHelps.NO: "A revert does not help.",
@@ -99,6 +80,8 @@ def _cause(evidence: Evidence | None, hidden: bool) -> str:
     kind = CAUSES.get(diagnosis.kind) or prose(diagnosis.kind.replace("_", " "), 80, in_table=True)
     if hidden or not diagnosis.line:
         return kind
+    if diagnosis.kind == UNKNOWN:
+        kind = f"{kind}; the last error is"
     return f"{kind}: {inline(diagnosis.line, 300, in_table=True)}"
 
 

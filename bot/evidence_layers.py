@@ -69,7 +69,9 @@ def _targets(targets: tuple[TargetSample, ...], probe: ProbeSample | None) -> st
     if bad:
         reasons = sorted({target.reason for target in bad if target.reason})
         why = f" ({', '.join(reasons)})" if reasons else ""
-        return f"{len(bad)} of {len(targets)} targets are unhealthy{why}."
+        if len(targets) == 1:
+            return f"Its target is unhealthy{why}."
+        return f"{len(bad)} of {len(targets)} targets {'is' if len(bad) == 1 else 'are'} unhealthy{why}."
     states = sorted({target.state for target in targets})
     if states == ["healthy"]:
         if probe is not None and probe.failed:

@@ -17,6 +17,7 @@ from policies.facts import (
     Baseline,
     Decision,
     Deploy,
+    Evidence,
     Health,
     Incident,
     IncidentState,
@@ -50,7 +51,7 @@ async def respond(
     await if_possible(world.tell(incident, plan), None)
     latest = watched.samples[-1] if watched and watched.samples else None
     evidence = await if_possible(world.capture(deploy, plan, latest), None)
-    incident = await world.record(replace(incident, evidence=evidence), "Evidence captured.")
+    incident = await world.record(replace(incident, evidence=evidence), _what_was_captured(evidence))
     return await _decided_and_done(incident, plan, order, world)
 
 
@@ -237,8 +238,14 @@ async def _decide(incident: Incident, plan: Plan, order: PersonOrder | None, wor
     }
     if state is IncidentState.ASKED:
         changes["asked_until_s"] = rails.read_at_s + plan.rollback.decide_within_s
-    what = f"Decided: {decision.action.value}."
+    what = f"Decided: {decision.action.value.replace('_', ' ')}."
     return await world.record(replace(incident, **changes), what, stamp="decided_at_s")
+
+
+def _what_was_captured(evidence: Evidence | None) -> str:
+    if evidence is None:
+        return "No evidence could be captured."
+    return f"Evidence captured in {evidence.seconds:.1f} s."
 
 
 async def _end(incident: Incident, state: IncidentState, reason: str, plan: Plan, world: World) -> str:

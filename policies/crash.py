@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from policies.facts import Evidence, Verdict
+from policies.signatures import UNKNOWN, WRAPPER, in_words
 
 EXITS = 2
 """One exit may be a deploy replacing its container; a second one of the same container is a crash loop."""
-UNKNOWN_CAUSE = frozenset({"unknown", "wrapper"})
+UNKNOWN_CAUSE = frozenset({UNKNOWN, WRAPPER})
 """Diagnoses that name no cause of their own: a line that merely looks like an error is no signature."""
 SITE_MAY_BE_UP = frozenset({"host_check"})
 
@@ -20,6 +21,6 @@ def crash_evidence(evidence: Evidence) -> Verdict:
     diagnosis = evidence.diagnosis
     died = evidence.exit_code not in (None, 0)
     if died and diagnosis is not None and diagnosis.kind not in UNKNOWN_CAUSE | SITE_MAY_BE_UP:
-        reason = f"{name} exited with {evidence.exit_code} and its log says {diagnosis.kind}"
+        reason = f"{name} exited with {evidence.exit_code} and its log says that {in_words(diagnosis.kind)}"
         return Verdict("crash", reason, "crash", float(exits), float(EXITS))
     return Verdict("none", f"{name} shows no crash", "crash", float(exits), float(EXITS))

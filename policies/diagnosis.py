@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.facts import Diagnosis, RevertHelps
-from policies.signatures import SIGNATURES, UNKNOWN_ADVICE, WRAPPER_ADVICE, WRAPPERS, Signature
+from policies.signatures import (
+    SIGNATURES,
+    UNKNOWN,
+    UNKNOWN_ADVICE,
+    WRAPPER,
+    WRAPPER_ADVICE,
+    WRAPPERS,
+    Signature,
+)
 
 MAX_LINES: Final = 5_000
 MAX_LINE_CHARS: Final = 1_000
@@ -24,9 +32,6 @@ LAST_WORDS: Final = 3
 
 SAID_OFTEN: Final = 3
 """A cause that is only warned of counts from so many times on: one warning is a retry."""
-
-UNKNOWN: Final = "unknown"
-WRAPPER: Final = "wrapper"
 
 _PREFIX: Final = re.compile(
     r"(?:[\w.-]{1,60}\s{0,40}\|\s?)?(?:std(?:out|err) [FP] )?"

@@ -28,6 +28,7 @@ from policies.facts import (
 )
 from policies.limits import HealthLimits, Mode, Plan
 from policies.path_patterns import first_match
+from policies.signatures import UNKNOWN, in_words
 
 ORDERS = frozenset({"rollback", "approve"})
 """What a person may order here; anything else they say leaves the branch as it is."""
@@ -256,9 +257,12 @@ def _unsafe_paths(choice: Choice, plan: Plan) -> Verdict:
 def _diagnosis(evidence: Evidence | None) -> Verdict:
     diagnosis = evidence.diagnosis if evidence else None
     if diagnosis is not None and diagnosis.revert_helps is RevertHelps.NO:
-        reason = f"the log says {diagnosis.kind}, which a revert does not mend"
+        reason = f"the log says that {in_words(diagnosis.kind)}, which a revert does not mend"
         return Verdict(Gate.HOLD, reason, "diagnosis")
-    said = f"the log says {diagnosis.kind}" if diagnosis else "the log names no cause"
+    known = diagnosis is not None and diagnosis.kind != UNKNOWN
+    said = (
+        f"the log says that {in_words(diagnosis.kind)}" if diagnosis and known else "the log names no cause"
+    )
     return Verdict(Gate.PASS, said, "diagnosis")
 
 

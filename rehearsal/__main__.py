@@ -183,6 +183,7 @@ def _close(story: Story) -> None:
         narrator.say("The comment begins:", detail=headline.lstrip("# "))
     figures = {
         "deploy to verdict": ending.deploy_to_verdict_s,
+        "of that, evidence captured": ending.capture_s,
         "verdict to push": ending.verdict_to_push_s,
         "push to recovered": ending.push_to_recovered_s,
     }

@@ -32,6 +32,7 @@ class Ending:
     outcome: str = "failed"
     deploy_to_verdict_s: float | None = None
     verdict_to_push_s: float | None = None
+    capture_s: float | None = None
     push_to_recovered_s: float | None = None
     revert_sha: str | None = None
     comment: str | None = None
@@ -51,6 +52,7 @@ class Ending:
             "ok": self.ok,
             "deploy_to_verdict_s": self.deploy_to_verdict_s,
             "verdict_to_push_s": self.verdict_to_push_s,
+            "capture_s": self.capture_s,
             "push_to_recovered_s": self.push_to_recovered_s,
             "revert_sha": self.revert_sha,
             "comment": self.comment,
@@ -139,6 +141,7 @@ class Story:
         recovered = _number(told.get("recovered_at_s")) or recovered_s
         self.ending.deploy_to_verdict_s = _difference(decided, completed)
         self.ending.verdict_to_push_s = _difference(pushed, decided)
+        self.ending.capture_s = _number((told.get("evidence") or {}).get("seconds"))
         self.ending.push_to_recovered_s = _difference(recovered, pushed)
 
     def check_bot(self) -> None:

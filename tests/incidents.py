@@ -174,8 +174,8 @@ DECIDED = replace(
     reason=ORDER.reason,
     timeline=(
         *DETECTED.timeline,
-        Moment(DEPLOYED_AT_S + 72, "Evidence captured."),
-        Moment(DEPLOYED_AT_S + 73, "Decided: roll_back."),
+        Moment(DEPLOYED_AT_S + 72, "Evidence captured in 1.6 s."),
+        Moment(DEPLOYED_AT_S + 73, "Decided: roll back."),
     ),
 )
 REVERTING = replace(DECIDED, state=IncidentState.REVERTING)

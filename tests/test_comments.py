@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from bot.comments import headline, incident_comment, incident_marker, needs_a_person, revert_pull_request
-from bot.comments_evidence import CAUSES
 from bot.ports import UNDEPLOYED
 from policies.facts import (
     Change,
@@ -26,7 +25,7 @@ from policies.facts import (
     TrafficSample,
 )
 from policies.limits import LogLimits
-from policies.signatures import SIGNATURES
+from policies.signatures import CAUSES, SIGNATURES
 from tests.incidents import (
     ASKED,
     BAD,

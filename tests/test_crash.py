@@ -19,7 +19,7 @@ ROWS = [
         "a fatal signature in the log of a dead container",
         {},
         "crash",
-        "stagelog-api exited with 1 and its log says",
+        "stagelog-api exited with 1 and its log says that a Django setting is missing or wrong",
     ),
     (
         "two exits say it without a log",

@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Facts, Action, str]] = {
         f"{SEEN}; {WAS_FINE}, and its siblings are healthy (0 % bad): roll back #42 (5555555).",
     ),
     "the log says that a revert may help": (
-        but(evidence=said("a missing setting", RevertHelps.YES)),
+        but(evidence=said("django_setting", RevertHelps.YES)),
         R,
         f"{SEEN}; {WAS_FINE}, and its siblings are healthy (0 % bad): roll back #42 (5555555).",
     ),
@@ -279,9 +279,9 @@ CASES: dict[str, tuple[Facts, Action, str]] = {
         "which a revert may not undo: I did not act.",
     ),
     "a revert does not help": (
-        but(evidence=said("a full disk", RevertHelps.NO)),
+        but(evidence=said("disk_full", RevertHelps.NO)),
         H,
-        f"{SEEN}, but the log says a full disk, which a revert does not mend: I did not act.",
+        f"{SEEN}, but the log says that the disk is full, which a revert does not mend: I did not act.",
     ),
     # --- it asks ---
     "mode approve": (
@@ -375,7 +375,7 @@ CASES: dict[str, tuple[Facts, Action, str]] = {
             watched=OUTAGE,
             baseline=ALREADY,
             change=MIGRATION,
-            evidence=said("a full disk", RevertHelps.NO),
+            evidence=said("disk_full", RevertHelps.NO),
             rails=rails(
                 rollbacks_last_hour=9,
                 rollbacks_last_day=9,

@@ -81,7 +81,7 @@ async def test_the_layers_stand_in_the_runbooks_order(ssm: SsmStandIn) -> None:
     balancer, host, container = evidence.layers
     assert (balancer.status, host.status, container.status) == ("failing", "ok", "failing")
     assert balancer.summary == (
-        "The site answers 502 (bad gateway). 1 of 1 targets are unhealthy (Target.FailedHealthChecks)."
+        "The site answers 502 (bad gateway). Its target is unhealthy (Target.FailedHealthChecks)."
     )
     assert balancer.details == (
         f"stagelog-dev {HOST}: unhealthy (Target.FailedHealthChecks: Health checks failed)",

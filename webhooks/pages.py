@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup, escape
 
+from bot.comments_evidence import HELPS
 from bot.comments_text import duration
 from bot.store import Store
-from policies.facts import FINAL_STATES
+from policies.facts import FINAL_STATES, RevertHelps
+from policies.signatures import in_words
 from webhooks.access import Access
 from webhooks.api import limit_of
 from webhooks.bodies import Refused
@@ -111,4 +113,17 @@ def ticks(text: str) -> Markup:
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped right here
 
 
-FILTERS = (("iso", iso), ("clock", clock), ("lasted", lasted), ("link", link), ("ticks", ticks))
+def helps(answer: str) -> str:
+    """Whether a revert helps, as in the comment."""
+    return HELPS[RevertHelps(answer)]
+
+
+FILTERS = (
+    ("iso", iso),
+    ("clock", clock),
+    ("lasted", lasted),
+    ("link", link),
+    ("ticks", ticks),
+    ("cause", in_words),
+    ("helps", helps),
+)
