@@ -15,7 +15,7 @@ from bot.failures import BotFailure
 from policies.asked import Asked, Reply
 from policies.chatops import Command
 from policies.facts import Deploy
-from policies.permission import Permission, may, needed
+from policies.permission import Permission, may, needed, teams_in
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,10 @@ async def _reply(asked: Asked, world: CommandWorld) -> Reply:
     plan = await world.plan_of(deploy or _of_branch(asked, about, chosen))
     call = Call(asked, command, about, chosen, deploy, plan)
     required = needed(command.verb, plan.permissions, whole_repository=command.whole_repository)
-    verdict = may(command.verb, await world.role(asked), required, asked.who)
+    role, teams = await world.role(asked), teams_in(required)
+    verdict = may(command.verb, role, required, asked.who)
+    if verdict.status != Permission.ALLOWED and role is not None and teams:
+        verdict = may(command.verb, role, required, asked.who, await world.memberships(asked, teams))
     if verdict.status != Permission.ALLOWED:
         return say.not_allowed(verdict)
     return await VERBS[command.verb](call, world)

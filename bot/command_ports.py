@@ -115,16 +115,24 @@ class Knowing(Protocol):
         """The configuration in force. Raises CannotReadRepository, CannotReachForge."""
         ...
 
-    async def role(self, asked: Asked) -> str | None:
-        """GitHub's role of whoever asks; None where it cannot be read, which is refused."""
-        ...
-
     async def incident_of(self, deploy: Deploy) -> Incident | None:
         """The newest incident of that deploy. Raises CannotStore."""
         ...
 
     async def note(self, asked: Asked, reply: Reply) -> None:
         """Write down who asked for what and what the answer was. Raises CannotStore."""
+        ...
+
+
+class Permitting(Protocol):
+    """Who whoever asks is to GitHub, which is the only authority."""
+
+    async def role(self, asked: Asked) -> str | None:
+        """GitHub's role in the repository; None where it cannot be read, which is refused."""
+        ...
+
+    async def memberships(self, asked: Asked, teams: tuple[str, ...]) -> tuple[tuple[str, bool | None], ...]:
+        """For each team (`org/slug`) whether they are an active member; None where it cannot be read."""
         ...
 
 
@@ -179,7 +187,7 @@ class Relanding(Protocol):
         ...
 
 
-class CommandWorld(Answering, Knowing, Ordering, Switching, Relanding, Protocol):
+class CommandWorld(Answering, Knowing, Permitting, Ordering, Switching, Relanding, Protocol):
     """All a command can reach; the engine's checkpointed steps in production, a fake in tests."""
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bot.config_model import RepositoryFile, ServerFile
+from bot.config_verify import PARTS, verifications_of
 from policies.facts import Deploy
 from policies.limits import HealthLimits, LogLimits, Mode, Plan, RollbackLimits, Runtime
+from policies.permission import KEYS
 
 CONFIG_PATH = ".github/rollback.yml"
 _MAPS = ("health", "rollback", "permissions", "logs", "runtime", "verify")
@@ -192,8 +194,9 @@ def plan_of(
             freeze_after=get("rollback.freeze_after"),
         ),
         logs=LogLimits(get("logs.lines"), get("logs.publish"), tuple(get("logs.redact"))),
-        permissions=tuple(
-            (verb, get(f"permissions.{verb}")) for verb in ("rollback", "approve", "hold", "freeze")
+        permissions=_permissions(resolved),
+        verify=verifications_of(
+            {part: value for part in PARTS if (value := get(f"verify.{part}")) is not None}
         ),
         notify=tuple(get("notify")),
         private=private,
@@ -205,6 +208,12 @@ def plan_of(
         tenancy=(server.tenancy if server and server.tenancy else "single"),
         repository=deploy.repository,
     )
+
+
+def _permissions(resolved: Resolved) -> tuple[tuple[str, str], ...]:
+    """Each key with who it is for, one pair for each."""
+    said = ((key, resolved.get(f"permissions.{key}")) for key in KEYS)
+    return tuple((key, one) for key, who in said if who for one in (who if isinstance(who, list) else (who,)))
 
 
 def _why_ignored(resolved: Resolved, deploy: Deploy, url: str | None, groups: tuple[str, ...]) -> str | None:

@@ -61,7 +61,8 @@ def _parse(text: str, name: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         what = " ".join(str(error.problem or error.context or "cannot be read").split())
-        raise BadConfiguration(f"{where}: not valid YAML: {what}.") from None
+        hint = ' Put quotation marks around it: "@org/team".' if "'@'" in what else ""
+        raise BadConfiguration(f"{where}: not valid YAML: {what}.{hint}") from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise BadConfiguration(f"{name}: not valid YAML ({type(error).__name__}).") from None
 

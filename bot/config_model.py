@@ -5,6 +5,7 @@ Every key is optional: a model says only what a file may say, and the defaults s
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+
+from policies.permission import CUSTOM_ROLE, TEAM
 
 DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s?(ms|s|m|h|d)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -79,7 +82,46 @@ TargetGroup = Annotated[
         pattern=r"^([A-Za-z0-9-]{1,32}|arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[A-Za-z0-9-]+/[0-9a-f]+)$"
     ),
 ]
-Role = Literal["read", "triage", "write", "maintain", "admin"]
+_ROLES = ("read", "triage", "write", "maintain", "admin")
+_MOST_ALLOWED = 20
+_ALLOWANCE_SCHEMA = {
+    "anyOf": [
+        {"enum": list(_ROLES), "type": "string"},
+        {"pattern": f"^{TEAM.pattern}$", "type": "string", "description": "a team, @org/team"},
+        {"pattern": "^role:.{1,100}$", "type": "string", "description": "a custom role by its name"},
+    ]
+}
+
+
+def _allowed(value: object) -> str | list[str]:
+    """A role, `@org/team`, `role:NAME`, or a list of them, checked; a list of one is that one."""
+    listed = list(value) if isinstance(value, list) else [value]
+    if not 1 <= len(listed) <= _MOST_ALLOWED:
+        raise ValueError(f"must name from 1 to {_MOST_ALLOWED} roles or teams")
+    checked = list(dict.fromkeys(_allowance(one) for one in listed))
+    return checked[0] if len(checked) == 1 else checked
+
+
+def _allowance(value: object) -> str:
+    if isinstance(value, str):
+        text = str(value)  # ruamel's own kinds of text need not go further
+        if text in _ROLES or TEAM.fullmatch(text) or CUSTOM_ROLE.fullmatch(text):
+            return text
+    near = difflib.get_close_matches(str(value).lower(), _ROLES, n=1, cutoff=0.5)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    raise ValueError(
+        f'names {str(value)[:60]!r}, which is no role ({", ".join(_ROLES)}), no team ("@org/team") and no '
+        f'custom role ("role:NAME"){hint}'
+    )
+
+
+Allowed = Annotated[
+    str | list[str],
+    BeforeValidator(_allowed),
+    WithJsonSchema(
+        {"anyOf": [*_ALLOWANCE_SCHEMA["anyOf"], {"type": "array", "items": _ALLOWANCE_SCHEMA, "minItems": 1}]}
+    ),
+]
 Mode = Literal["auto", "approve", "observe"]
 
 
@@ -117,10 +159,17 @@ class RollbackSection(Section):
 
 
 class PermissionsSection(Section):
-    rollback: Role | None = None
-    approve: Role | None = None
-    hold: Role | None = None
-    freeze: Role | None = None
+    """Who may say what: a role (and every higher one), a team, a custom role, or a list of which one is enough."""
+
+    rollback: Allowed | None = None
+    approve: Allowed | None = None
+    hold: Allowed | None = Field(None, description="with --repo, maintain at least")
+    freeze: Allowed | None = None
+    reland: Allowed | None = Field(None, description="as rollback, where it is not given")
+    cancel: Allowed | None = Field(None, description="as approve, where it is not given")
+    resume: Allowed | None = Field(None, description="as hold, where it is not given")
+    unfreeze: Allowed | None = Field(None, description="as freeze, where it is not given")
+    logs: Allowed | None = Field(None, description="write, where it is not given")
 
 
 class LogsSection(Section):

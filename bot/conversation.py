@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
+from github import UnknownObjectException
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from bot.pull_requests import GitHubPullRequests
+from bot.failures import CannotReachForge
+from bot.pull_requests import LOGIN, GitHubPullRequests
 from policies.asked import PullHead
 from policies.facts import PullRequestFacts
 
@@ -39,6 +42,23 @@ class GitHubConversation(GitHubPullRequests):
             )
 
         return self._ask(repository, f"describe {repository}#{number}", read)
+
+    def is_member(self, repository: str, team: str, login: str) -> bool:
+        """Whether `login` is an active member of `team` (`org/slug`); a team that we may not see has no members
+        for us. An App needs the organization permission "Members: read"."""
+        org, _, slug = team.partition("/")
+        if not LOGIN.fullmatch(login):
+            raise CannotReachForge(f"{login[:60]!r} is no GitHub login, so its teams cannot be asked for.")
+
+        def read(repo: Repository) -> bool:
+            path = f"/orgs/{quote(org, safe='')}/teams/{quote(slug, safe='')}/memberships/{quote(login, safe='')}"
+            try:
+                _, answer = repo.requester.requestJsonAndCheck("GET", path)
+            except UnknownObjectException:
+                return False
+            return bool(answer["state"] == "active")
+
+        return self._ask(repository, f"tell whether {login} is in the team {team}", read)
 
     def open_heads(self, repository: str, base: str) -> tuple[PullHead, ...]:
         """The newest commit of every open pull request to `base`."""

@@ -108,6 +108,17 @@ class CommandDesk:
             log.warning("command.role_unreadable", who=asked.who, reason=failure.reason)
             return None
 
+    async def memberships(self, asked: Asked, teams: tuple[str, ...]) -> tuple[tuple[str, bool | None], ...]:
+        """See `command_ports.Permitting.memberships`."""
+        return await asyncio.to_thread(lambda: tuple((team, self._is_in(asked, team)) for team in teams))
+
+    def _is_in(self, asked: Asked, team: str) -> bool | None:
+        try:
+            return self._conversation.is_member(asked.repository, team, asked.who)
+        except BotFailure as failure:
+            log.warning("command.team_unreadable", who=asked.who, team=team, reason=failure.reason)
+            return None
+
     async def about(self, asked: Asked) -> About:
         """See `command_ports.Knowing.about`."""
         return await asyncio.to_thread(self._about, asked)
@@ -308,9 +319,9 @@ class CommandDesk:
 
     async def reland(self, asked: Asked, about: About, plan: Plan, incident: Incident | None) -> Relanded:
         """See `command_ports.Relanding.reland`."""
-        return await asyncio.to_thread(self._reland, asked, about, incident)
+        return await asyncio.to_thread(self._reland, asked, about, plan, incident)
 
-    def _reland(self, asked: Asked, about: About, incident: Incident | None) -> Relanded:
+    def _reland(self, asked: Asked, about: About, plan: Plan, incident: Incident | None) -> Relanded:
         repository, pull = asked.repository, about.pull_request
         branch = pull.base_ref
         self._repository.refresh(repository, branch)
@@ -326,7 +337,7 @@ class CommandDesk:
         made = self._repository.reland(repository, branch, pull.number, pull.title, tuple(undone))
         if made.branch is None:
             return Relanded(None, made.reason, made.conflicts, made.command)
-        title, body = reland_pull_request(about, incident, made.relands, asked)
+        title, body = reland_pull_request(about, incident, made.relands, asked, plan)
         proposed = self._conversation.propose(repository, made.branch, branch, title, body, draft=True)
         return Relanded(proposed)
 

@@ -25,16 +25,7 @@ REACTIONS = frozenset({"eyes", "rocket", "-1", "confused", "+1"})
 NOT_YET_BEGUN = frozenset({"waiting", "queued"})
 """States of a deployment that waits for a reviewer or a runner: it has not changed what is deployed."""
 _FULL_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})(?:\[bot\])?")
-_ROLE_BY_RIGHT = (
-    ("admin", "admin"),
-    ("maintain", "maintain"),
-    ("push", "write"),
-    ("triage", "triage"),
-    ("pull", "read"),
-)
-_ROLES = frozenset({"none", "read", "triage", "write", "maintain", "admin"})
-
+LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})(?:\[bot\])?")
 log = structlog.get_logger(__name__)
 
 
@@ -180,18 +171,18 @@ class GitHubPullRequests:
         return self._ask(repository, f"read {path} of {repository} before {sha[:12]}", read)
 
     def role(self, repository: str, login: str) -> str:
-        """`login`'s role: none, read, triage, write, maintain or admin; a custom role is its rights."""
-        if not _LOGIN.fullmatch(login):
+        """`login`'s role: none, read, triage, write, maintain, admin, or the name of an organization's custom role."""
+        if not LOGIN.fullmatch(login):
             raise CannotReachForge(f"{login[:60]!r} is no GitHub login, so its role cannot be asked for.")
 
         def read(repo: Repository) -> str:
             _, answer = repo.requester.requestJsonAndCheck(
                 "GET", f"/repos/{repository}/collaborators/{login}/permission"
             )
-            if answer["role_name"] in _ROLES:
-                return str(answer["role_name"])
-            rights = answer["user"]["permissions"]
-            return next((role for right, role in _ROLE_BY_RIGHT if rights.get(right) is True), "none")
+            name = answer["role_name"]
+            if not isinstance(name, str) or not name:
+                raise TypeError("role_name is no text")
+            return name
 
         return self._ask(repository, f"tell the role of {login} in {repository}", read)
 

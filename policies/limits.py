@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from policies.verifications import Verifications
+
 
 class Mode(StrEnum):
     """`auto` acts, `approve` asks first, `observe` only says what it would have done."""
@@ -92,6 +94,7 @@ class Plan:
         ("hold", "write"),
         ("freeze", "maintain"),
     )
+    """Pairs of a key and who it is for (`write`, `@org/team`, `role:NAME`); of several of one key one is enough."""
     notify: tuple[str, ...] = ()
     private: bool = True
     ignored: str | None = None
@@ -99,6 +102,8 @@ class Plan:
     notices: tuple[str, ...] = ()
     """What the people of the repository should know (no configuration file, an invalid one)."""
     config_from: str = "built-in defaults"
+    verify: Verifications | None = None
+    """What is looked at before a change that was rolled back goes in again."""
     aws_role_arn: str | None = None
     aws_region: str | None = None
     tenancy: str = "single"

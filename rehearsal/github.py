@@ -42,6 +42,7 @@ APP_PERMISSIONS = {
     "contents": "write",
     "deployments": "read",
     "issues": "write",
+    "members": "read",
     "metadata": "read",
     "pull_requests": "write",
     "statuses": "read",

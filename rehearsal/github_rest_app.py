@@ -146,6 +146,18 @@ def _people(api: Api) -> None:
             raise ApiError(404, "Not Found")
         return call.github.shapes.public_user(known)
 
+    @api.route("GET", "/orgs/<org>/teams/<team_slug>/memberships/<username>", "user")
+    def membership(call: Call, org: str, team_slug: str, username: str) -> Json:
+        token = call.token
+        if token is not None and token.app is not None and "members" not in token.permissions:
+            raise ApiError(403, "Resource not accessible by integration")
+        members = call.github.ledger.teams.get(f"{org}/{team_slug}".lower(), {})
+        state = next((members[login] for login in members if login.lower() == username.lower()), None)
+        if state is None:
+            raise ApiError(404, "Not Found")
+        url = f"{call.github.api_url}/organizations/1/team/1/memberships/{username}"
+        return {"state": state, "role": "member", "url": url}
+
     @api.route("GET", "/rate_limit", "anyone")
     def rate_limit(call: Call) -> Json:
         reset = int(time.time()) + 3600

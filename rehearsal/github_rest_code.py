@@ -69,11 +69,11 @@ def _repository(api: Api) -> None:
         known = call.github.ledger.users.get(username.lower())
         if known is None:
             raise ApiError(404, f"{username} is not a user")
-        role = call.repository.role_of(known.login)
+        role, name = call.repository.role_of(known.login), call.repository.role_name_of(known.login)
         legacy = {"triage": "read", "maintain": "write"}.get(role, role)
         shapes = call.github.shapes
-        person = {**shapes.user(known), "permissions": shapes.permissions(role), "role_name": role}
-        return {"permission": legacy, "role_name": role, "user": person}
+        person = {**shapes.user(known), "permissions": shapes.permissions(role), "role_name": name}
+        return {"permission": legacy, "role_name": name, "user": person}
 
     @api.route("GET", "/repos/<owner>/<repo>/labels", "issues|pull_requests:read")
     def labels(call: Call) -> list[Json]:

@@ -216,6 +216,7 @@ class Repository:
     pushed_s: float = 0.0
     allow_auto_merge: bool = True
     roles: dict[str, str] = field(default_factory=dict)
+    custom_roles: dict[str, str] = field(default_factory=dict)
     protected: dict[str, Protection] = field(default_factory=dict)
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     comments: dict[int, Comment] = field(default_factory=dict)
@@ -232,7 +233,12 @@ class Repository:
         return f"{self.owner.login}/{self.name}"
 
     def role_of(self, login: str) -> str:
-        """The collaborator role of a login: one of ROLES; a public repository is readable by everyone."""
+        """What a login may do, one of ROLES; a public repository is readable by everyone."""
+        name = self.role_name_of(login)
+        return self.custom_roles.get(name, name)
+
+    def role_name_of(self, login: str) -> str:
+        """The collaborator role of a login by its name, which may be a custom one of the organization's."""
         return self.roles.get(login, "none" if self.private else "read")
 
     def comments_on(self, number: int) -> list[Comment]:
@@ -253,6 +259,8 @@ class Ledger:
         self.repositories: dict[str, Repository] = {}
         self.tokens: dict[str, Token] = {}
         self.app: App | None = None
+        self.teams: dict[str, dict[str, str]] = {}
+        """`org/team-slug` → login → `active` or `pending` (invited)."""
         self._ids = itertools.count(int(time.time()) % 1_000_000 * 1000 + 1_000_000_000)
 
     def next_id(self) -> int:

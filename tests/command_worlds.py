@@ -84,6 +84,7 @@ class FakeDesk:
     about_: About | BotFailure = MERGED
     plan_: Plan | BotFailure = PLAN
     role_: str | None = "write"
+    teams: dict[str, bool | None] = field(default_factory=dict)
     incident: Incident | BotFailure | None = None
     decision: Decision | BotFailure = field(default_factory=yes)
     sample: HealthSample = field(default_factory=lambda: HealthSample(60.0, ProbeSample(3, 0, 200)))
@@ -121,6 +122,10 @@ class FakeDesk:
     async def role(self, asked: Asked) -> str | None:
         self.did.append("role")
         return self.role_
+
+    async def memberships(self, asked: Asked, teams: tuple[str, ...]) -> tuple[tuple[str, bool | None], ...]:
+        self.did.append("memberships")
+        return tuple((team, self.teams.get(team, False)) for team in teams)
 
     async def incident_of(self, deploy: Deploy) -> Incident | None:
         return _given(self.incident)

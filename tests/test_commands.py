@@ -102,6 +102,39 @@ async def test_permissions_are_those_of_the_environment() -> None:
     assert acted(world) == set()
 
 
+ON_CALL = replace(PLAN, permissions=(("rollback", "admin"), ("rollback", "@acme/oncall")))
+
+
+async def test_who_is_on_call_may_and_nobody_is_asked_about_teams_for_nothing() -> None:
+    by_team = FakeDesk(plan_=ON_CALL, role_="triage", teams={"acme/oncall": True})
+    assert (await told("/rollback --reason x", by_team)).startswith("Rolling back.")
+    by_role = FakeDesk(plan_=ON_CALL, role_="admin")
+    assert (await told("/rollback --reason x", by_role)).startswith("Rolling back.")
+    unread = FakeDesk(plan_=ON_CALL, role_=None, teams={"acme/oncall": True})
+    assert "I could not read @dana's role" in await told("/rollback --reason x", unread)
+    assert "memberships" not in by_role.did + unread.did and acted(unread) == set()
+
+
+@pytest.mark.parametrize("known", [False, None])
+async def test_who_is_not_on_call_or_cannot_be_told_to_be_is_refused(known: bool | None) -> None:
+    world = FakeDesk(plan_=ON_CALL, teams={"acme/oncall": known})
+    said = await told("/rollback --reason x", world)
+    assert "this needs `admin` or the team `acme/oncall`." in said
+    assert ("I could not read whether @dana is in" in said) is (known is None)
+    assert acted(world) == set()
+
+
+async def test_a_custom_role_counts_only_where_it_is_named() -> None:
+    unnamed = FakeDesk(role_="Release captain")
+    assert "`Release captain` is a custom role, which I cannot compare" in await told(
+        "/rollback hold", unnamed
+    )
+    assert acted(unnamed) == set()
+    plan = replace(PLAN, permissions=(("hold", "write"), ("hold", "role:Release captain")))
+    assert (await told("/rollback hold", FakeDesk(plan_=plan, role_="Release captain"))).startswith("Held.")
+    assert (await told("/rollback status", FakeDesk(role_="Release captain"))).startswith("Status of #42.")
+
+
 async def test_a_failure_of_ours_is_a_sentence_and_no_effect() -> None:
     world = FakeDesk(about_=CannotReachForge("GitHub did not describe it: it answered 502."))
     assert await told("/rollback --reason x", world) == (

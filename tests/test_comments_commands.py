@@ -12,9 +12,11 @@ from bot.comments_reland import reland_pull_request
 from bot.comments_switches import expiry_comment, expiry_marker, freeze_check
 from policies.asked import Mood, Part, Reply, short_duration, spoken
 from policies.chatops import Command, parse_comment
+from policies.limits import Plan
+from policies.verifications import BootLogCheck, ImageCheck, SmokeCheck, Verifications
 from tests import incidents
 from tests.command_worlds import MERGED, asked
-from tests.fakes import PULL_REQUEST, SHA
+from tests.fakes import PLAN, PULL_REQUEST, SHA
 
 
 def test_a_request_has_one_marker_however_it_is_delivered() -> None:
@@ -52,23 +54,68 @@ def test_durations_are_written_as_they_are_typed() -> None:
     assert [short_duration(s) for s in (60, 5400, 86_400, 129_600)] == ["1m", "1h30m", "1d", "1d12h"]
 
 
-def test_the_draft_of_a_reland_mentions_the_author_and_nobody_else() -> None:
-    about = replace(MERGED, pull_request=replace(PULL_REQUEST, title="Fix @all [skip ci] `x` <b>"))
-    title, body = reland_pull_request(about, incidents.RECOVERED, (SHA,), asked("/rollback reland", "lee"))
-    assert title == "Reland: Fix all skip ci x b"
+VERIFY = Verifications(
+    ImageCheck("/app/config/settings.py", ("STATIC_ROOT", "S3_UPLOAD_BUCKET")),
+    BootLogCheck(("Starting gunicorn", "Booting worker"), ("Error",)),
+    SmokeCheck("POST", "/api/uploads/presign", '{"filename": "test.png"}', 200, "data.file_url"),
+    ("AWS_REGION", "S3_UPLOAD_BUCKET"),
+)
+TITLED = replace(MERGED, pull_request=replace(PULL_REQUEST, title="Fix @all [skip ci] `x` <b>, closes #7"))
+
+
+def draft(plan: Plan) -> tuple[str, str]:
+    return reland_pull_request(TITLED, incidents.RECOVERED, (SHA,), asked("/rollback reland", "lee"), plan)
+
+
+def test_the_draft_of_a_reland_carries_the_repository_s_own_verifications() -> None:
+    title, body = draft(
+        replace(PLAN, environment="develop", url="https://api.example.com/health", verify=VERIFY)
+    )
+    assert title == "Reland: Fix all … `x` <b>, closes no. 7"
     assert body == (
         "@dana, this brings #42 back, which was rolled back. @lee asked for it.\n\n"
         "**Put the fix on this branch before you merge.** The log said: "
         f"`{incidents.DJANGO_LINE}`\n\n"
         "⚠️ **Do not merge `feature/uploads` again.** Its commits are already in the history of `develop`, so "
         "git would silently leave them out and bring only what is new.\n\n"
-        "Before it goes in:\n\n"
-        "- [ ] the image holds the settings that the change needs\n"
-        "- [ ] the boot log is clean\n"
-        "- [ ] a smoke test of the changed path succeeds\n"
-        "- [ ] every environment variable exists, is injected and is read\n\n"
+        "Before it goes in, verify the four of `verify:` in `.github/rollback.yml` in `develop`:\n\n"
+        "- [ ] **Image**: the file `/app/config/settings.py` in the built image contains `STATIC_ROOT` and "
+        "`S3_UPLOAD_BUCKET`\n"
+        "- [ ] **Boot log**: the container's log contains `Starting gunicorn` and `Booting worker` and never "
+        "`Error`\n"
+        "- [ ] **Smoke test**: `POST https://api.example.com/api/uploads/presign` with the JSON "
+        '`{"filename": "test.png"}` answers 200, and `data.file_url` (JMESPath) finds a value in it\n'
+        "- [ ] **Environment**: `AWS_REGION` and `S3_UPLOAD_BUCKET` exist, are injected by the workflow and are "
+        "read by the code\n\n"
         f"Rollback-Relands: {SHA}\n"
     )
+
+
+def test_without_a_verify_section_the_four_are_asked_for_in_general() -> None:
+    _, body = draft(PLAN)
+    assert "verify these four (write them into `verify:` in `.github/rollback.yml`" in body
+    assert body.count("- [ ] **") == 4 and body.count("_(not in `verify:`)_") == 4
+    _, some = draft(replace(PLAN, verify=replace(VERIFY, smoke=None, env=())))
+    assert some.count("- [ ] **") == 4 and some.count("_(not in `verify:`)_") == 2
+
+
+@given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=60))
+def test_whatever_a_configuration_holds_each_verification_stays_one_harmless_line(
+    held: str, sent: str, title: str
+) -> None:
+    verify = Verifications(
+        ImageCheck("/x", (held,)),
+        BootLogCheck((held,), (held,)),
+        SmokeCheck("GET", "/", sent, jmespath=held),
+        (held,),
+    )
+    about = replace(MERGED, pull_request=replace(PULL_REQUEST, title=title))
+    named, body = reland_pull_request(
+        about, None, (SHA,), asked("/rollback reland"), replace(PLAN, verify=verify)
+    )
+    boxes = [line for line in body.split("\n") if line.startswith("- [ ] **")]
+    assert len(boxes) == 4 and "\n" not in named and named.startswith("Reland: ")
+    assert body.splitlines()[-1] == f"Rollback-Relands: {SHA}"
 
 
 def test_the_failing_check_says_who_why_and_how_it_is_lifted() -> None:

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.cli_config import schema_document
+from bot.codec import decode, encode
 from bot.config import CONFIG_PATH, environment_of, plan_of, resolve
 from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
 from bot.failures import BadConfiguration
 from policies.limits import Mode, Plan
+from policies.verifications import BootLogCheck, ImageCheck, SmokeCheck, Verifications
 from tests.fakes import DEPLOY
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +66,9 @@ def plan(data: bytes | None, environment: str = "develop", server: bytes = b"ver
     )
 
 
+PLAN_OF_FULL = plan(FULL)
+
+
 def test_the_whole_form_is_understood() -> None:
     made = plan(FULL)
     assert (made.mode, made.branch, made.url) == (Mode.AUTO, "develop", "https://api.example.com/")
@@ -76,6 +81,67 @@ def test_an_environment_wins_over_the_repository_and_maps_merge() -> None:
     assert plan(FULL).health.budget_s == 60.0
     assert plan(FULL).health.interval_s == 10.0
     assert plan(FULL, "nightly").health.budget_s == 120.0
+
+
+def test_permissions_name_roles_teams_and_custom_roles_per_verb_and_environment() -> None:
+    made = plan(
+        b"""permissions: {rollback: [maintain, "@acme/oncall"], logs: "role:Auditor", freeze: [admin]}
+environments:
+  develop: {permissions: {approve: "@acme/sre", freeze: write}}
+"""
+    )
+    assert made.permissions == (
+        ("rollback", "maintain"),
+        ("rollback", "@acme/oncall"),
+        ("approve", "@acme/sre"),
+        ("hold", "write"),
+        ("freeze", "write"),
+        ("logs", "role:Auditor"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("wrtie", "names 'wrtie', which is no role (read, triage, write, maintain, admin), no team"),
+        ("wrtie", "did you mean `write`?"),
+        ("owner", 'no custom role ("role:NAME")'),
+        ('[maintain, "acme/oncall"]', "names 'acme/oncall'"),
+        ('"@acme"', "names '@acme'"),
+        ('"@acme/on call"', "names '@acme/on call'"),
+        ('"@../x"', "names '@../x'"),
+        ("[]", "must name from 1 to 20 roles or teams"),
+        ("3", "names '3'"),
+        ("{team: acme/oncall}", 'no team ("@org/team")'),
+        ("@acme/oncall", "Put quotation marks around it"),
+    ],
+)
+def test_a_permission_that_means_nothing_is_named_with_its_line(written: str, says: str) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        repository(f"version: 1\npermissions:\n  rollback: {written}\n".encode())
+    assert says in refused.value.reason and ":3: " in refused.value.reason
+    assert "\n" not in refused.value.reason
+
+
+def test_the_verifications_are_part_of_the_plan() -> None:
+    made = plan(FULL)
+    assert made.verify == Verifications(
+        ImageCheck("/app/config/settings.py", ("STATIC_ROOT",)),
+        BootLogCheck(("Booting worker",), ("Error",)),
+        SmokeCheck("POST", "/api/presign", '{"filename": "a.png"}', 200, "data.url"),
+        ("AWS_REGION",),
+    )
+    assert plan(FULL, "nightly").verify is None
+    server = b"environments: {develop: {verify: {env: [B], image: {file: /b}}}}"
+    mixed = plan(b"environments: {develop: {verify: {env: [A]}}}", server=server).verify
+    assert mixed == Verifications(ImageCheck("/b"), env=("A",)), "maps merge, lists replace"
+
+
+def test_a_plan_of_an_earlier_release_is_still_read() -> None:
+    data = encode(PLAN_OF_FULL, Plan)
+    assert decode(data, Plan) == PLAN_OF_FULL
+    data.pop("verify")
+    assert decode(data, Plan) == replace(PLAN_OF_FULL, verify=None)
 
 
 def test_lists_replace() -> None:

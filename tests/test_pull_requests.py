@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from bot.conversation import GitHubConversation
 from bot.failures import CannotReachForge
 from bot.pull_requests import GitHubPullRequests
 from bot.sticky_comment import MOST_BYTES
@@ -394,18 +395,43 @@ class TestRoles:
         scene.repository.roles["sam"] = role
         assert scene.hands.role(NAME, "sam") == role
 
-    @pytest.mark.parametrize(
-        ("rights", "role"),
-        [
-            ({"pull": True, "triage": True, "push": True, "maintain": False, "admin": False}, "write"),
-            ({"pull": True}, "read"),
-            ({"pull": "yes"}, "none"),
-        ],
-    )
-    def test_a_custom_role_counts_as_its_rights(self, scene: Scene, rights: object, role: str) -> None:
-        answer = {"permission": "write", "role_name": "release-captain", "user": {"permissions": rights}}
-        scene.faults.at("GET", r"/permission$", answered(200, answer))
-        assert scene.hands.role(NAME, "sam") == role
+    def test_a_custom_role_keeps_its_name(self, scene: Scene) -> None:
+        """Its rights say what git lets them do; whether they may order a rollback, only configuration can say."""
+        scene.repository.custom_roles["Release captain"] = "admin"
+        scene.github.user("sam")
+        scene.repository.roles["sam"] = "Release captain"
+        assert scene.hands.role(NAME, "sam") == "Release captain"
+        for answer in ({"role_name": None}, {"role_name": ""}, {"role_name": 7}, {}):
+            scene.faults.at("GET", r"/permission$", answered(200, {"permission": "admin", **answer}))
+            with pytest.raises(CannotReachForge, match=r"its answer is not one of GitHub's"):
+                scene.hands.role(NAME, "sam")
+
+    def test_a_team_has_its_active_members(self, scene: Scene) -> None:
+        talk = GitHubConversation(scene.access)
+        for login in ("sam", "lee", "max"):
+            scene.github.user(login)
+        scene.github.ledger.teams["acme/oncall"] = {"Sam": "active", "lee": "pending"}
+        assert [talk.is_member(NAME, "acme/oncall", who) for who in ("sam", "lee", "max")] == [
+            True,
+            False,
+            False,
+        ]
+        assert talk.is_member(NAME, "acme/no-such-team", "sam") is False
+        with pytest.raises(CannotReachForge, match="is no GitHub login"):
+            talk.is_member(NAME, "acme/oncall", "../sam")
+
+    @pytest.mark.parametrize("status", [401, 403, 500, 502])
+    def test_a_team_that_cannot_be_read_is_a_failure_and_no_membership(
+        self, scene: Scene, status: int
+    ) -> None:
+        scene.faults.at("GET", r"/memberships/sam$", *[answered(status, {"message": "no"})] * 5)
+        with pytest.raises(CannotReachForge, match="tell whether sam is in the team acme/oncall"):
+            GitHubConversation(scene.access).is_member(NAME, "acme/oncall", "sam")
+
+    def test_without_the_permission_teams_cannot_be_read(self, scene: Scene) -> None:
+        scene.app.permissions.pop("members")
+        with pytest.raises(CannotReachForge, match="Resource not accessible by integration"):
+            GitHubConversation(scene.access).is_member(NAME, "acme/oncall", "sam")
 
     def test_what_cannot_be_read_is_no_role(self, scene: Scene) -> None:
         with pytest.raises(CannotReachForge, match="tell the role of nobody-here"):

@@ -113,6 +113,10 @@ def _ask_about_the_app(call: Caller) -> None:
     call("post", rule, f"{path}/attempts", token=call.jwt, wanted=202)
     call("get", "/user", "/user")
     call("get", "/users/<username>", "/users/dana")
+    call.played.github.ledger.teams["acme/oncall"] = {"lee": "active"}
+    rule = "/orgs/<org>/teams/<team_slug>/memberships/<username>"
+    call("get", rule, "/orgs/acme/teams/oncall/memberships/lee", token=call.installation)
+    call("get", rule, "/orgs/acme/teams/oncall/memberships/dana", wanted=404)
     call("get", "/rate_limit", "/rate_limit")
 
 
