@@ -2,7 +2,7 @@
 
 Open loop: each delivery has its due time, and its latency counts from there, so a server that falls behind
 cannot slow the arrivals down and look better for it. `--rate 0` is the other question, how many a second at
-most: 16 connections send as fast as they are answered.
+most: 16 connections send as fast as they are answered. Beside Probot it is wrk that sends, where wrk and Node are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
+from bench.load_compare import compare, lines
 from bench.load_servers import SECRET, Server, ours, probot
 from bot.store import Store
 
@@ -142,13 +143,8 @@ async def at_most(port: int, requests: Iterator[bytes], seconds: float) -> tuple
 
 def deliveries(relevant_share: float, run: str) -> Iterator[bytes]:
     """Prepared, signed requests: of a hundred, `relevant_share` × 100 are completed deployments."""
-    context = {"repository": _repository(), "sender": _links("users/octocat", 16)}
-    pull_request = {
-        **_links("repos/acme/stagelog/pulls/1", 30),
-        "head": {"repo": _repository()},
-        "base": {"repo": _repository()},
-    }
-    noise = json.dumps({"action": "synchronize", "pull_request": pull_request, **context}).encode()
+    context = _context()
+    noise = _noise()
     noise_signature = _signature(noise)
     for number in itertools.count():
         if (number % 100) < relevant_share * 100:
@@ -157,6 +153,20 @@ def deliveries(relevant_share: float, run: str) -> Iterator[bytes]:
         else:
             event = IRRELEVANT[number % len(IRRELEVANT)]
             yield _request(event, noise, f"{run}-{number}", noise_signature)
+
+
+def _context() -> dict[str, Any]:
+    return {"repository": _repository(), "sender": _links("users/octocat", 16)}
+
+
+def _noise() -> bytes:
+    """An event that nobody waits for, as large as GitHub's are (19 kB)."""
+    pull_request = {
+        **_links("repos/acme/stagelog/pulls/1", 30),
+        "head": {"repo": _repository()},
+        "base": {"repo": _repository()},
+    }
+    return json.dumps({"action": "synchronize", "pull_request": pull_request, **_context()}).encode()
 
 
 def _links(path: str, count: int) -> dict[str, Any]:
@@ -249,23 +259,19 @@ def main() -> None:
         "--rate", type=float, default=100.0, help="stored deliveries a second of the steady run"
     )
     parser.add_argument("--no-probot", action="store_true", help="do not install and measure Probot")
+    parser.add_argument("--rounds", type=int, default=5, help="of ours and Probot in turn")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rollback-bot-bench-") as name:
         folder = Path(name)
         url = chosen.database_url or f"sqlite:///{folder}/rollback.db"
         outcomes = _measure_ours(ours(url, folder), Store(url), chosen.rate, chosen.seconds)
-        compared = None if chosen.no_probot else probot(folder)
-        if compared is not None:
-            with compared:
-                measure(compared, "warm-up", 0.0, 0, 2)
-                outcomes.append(
-                    measure(compared, "Probot: irrelevant, as many as go", 0.0, 0, chosen.seconds)
-                )
+        beside = [] if chosen.no_probot else _beside_probot(url, folder, chosen.seconds, chosen.rounds)
     if chosen.json:
         print(json.dumps([outcome.as_json() for outcome in outcomes], indent=1))
     else:
         _print(outcomes, url)
+        print(*beside, sep="\n")
     bad = sum(
         o.lost + sum(n for status, n in o.answers.items() if status not in (200, 202)) for o in outcomes
     )
@@ -284,6 +290,18 @@ def _measure_ours(server: Server, store: Store, rate: float, seconds: float) -> 
         measured = [measure(server, name, share, at, seconds, store) for name, share, at in runs]
     store.close()
     return measured
+
+
+def _beside_probot(url: str, folder: Path, seconds: float, rounds: int) -> list[str]:
+    theirs = probot(folder)
+    if theirs is None:
+        return []
+    (folder / "beside").mkdir()
+    with ours(url, folder / "beside") as own, theirs:
+        noise = _noise()
+        servers = [("Rollback Bot", own), ("Probot", theirs)]
+        found = compare(servers, noise, _signature(noise), folder, seconds, rounds)
+        return [] if found is None else lines(found, seconds)
 
 
 def _print(outcomes: list[Outcome], url: str) -> None:
