@@ -49,11 +49,12 @@ schema: $(READY) ## write docs/rollback.schema.json from the models
 
 bench: bench-revert bench-judgement bench-redaction bench-load ## all benches
 
-bench-revert: $(READY) ## the reverter beside other ways (PATH_TO=a real clone)
+bench-revert: $(READY) ## the reverter beside other ways (ARGS="--path CLONE": on a real clone too)
 	$(BIN)/python -m bench.revert $(ARGS)
 
 bench-judgement: $(READY) ## the failure budget beside the rules of peers
 	$(BIN)/python -m bench.judgement $(ARGS)
+	$(BIN)/python -m bench.judgement_speed
 
 bench-redaction: $(READY) ## redaction on cases, ordinary lines and hostile ones
 	$(BIN)/python -m bench.redaction $(ARGS)

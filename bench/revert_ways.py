@@ -23,11 +23,13 @@ STALE_BY = 15
 
 @dataclass
 class Measured:
-    """Of one way: seconds from verdict to accepted push, a run each, and the largest RSS of all its
-    processes."""
+    """Of one way: seconds from verdict to accepted push, a run each, and the largest RSS at one instant of the
+    processes it starts, and of those and the process that started them."""
 
     seconds: list[float] = field(default_factory=list)
-    rss_bytes: int = 0
+    git_bytes: int = 0
+    """Of git's processes alone, at one instant; what ours needs beside the bot's own process."""
+    all_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ class Stretch:
 
     Looking for memory takes processor time: what is over in a blink is not timed while it is weighed."""
 
-    def __init__(self, weighed: bool, with_ourselves: bool) -> None:
+    def __init__(self, weighed: bool) -> None:
         self.seconds = 0.0
-        self.rss_bytes = 0
+        self.git_bytes = 0
+        self.all_bytes = 0
         self._weighed = weighed
-        self._with_ourselves = with_ourselves
         self._began = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -95,11 +97,13 @@ class Stretch:
     def _look(self) -> None:
         """RSS of all processes of the way at one instant, every few milliseconds, the largest."""
         me = os.getpid()
+        own = _command(me)
         while not self._over.is_set():
             pids = [pid for pid in _descendants(me) if pid not in self._before]
-            self.rss_bytes = max(
-                self.rss_bytes, sum(map(_rss, [me, *pids] if self._with_ourselves else pids))
-            )
+            # Between fork and exec a child still wears our memory, which is not its own.
+            git_bytes = sum(_rss(pid) for pid in pids if _command(pid) != own)
+            self.git_bytes = max(self.git_bytes, git_bytes)
+            self.all_bytes = max(self.all_bytes, git_bytes + _rss(me))
             self._over.wait(0.003)
 
 
@@ -110,6 +114,12 @@ def _descendants(pid: int) -> list[int]:
             for child in (thread / "children").read_text().split():
                 found += [int(child), *_descendants(int(child))]
     return found
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _rss(pid: int) -> int:
@@ -213,27 +223,27 @@ WORKTREE, OURS_STALE, OURS, LIMIT = (
     "ours",
     "limit: bare push",
 )
-WAYS: dict[str, tuple[Way, bool]] = {
-    FRESH: (_by_clone(), False),
-    SHALLOW: (_by_clone("--depth=50"), False),
-    BLOBLESS: (_by_clone("--filter=blob:none", "--sparse", sparse=True), False),
-    WORKTREE: (_by_worktree, False),
-    OURS_STALE: (Ours(STALE_BY), True),
-    OURS: (Ours(), True),
-    LIMIT: (_limit, False),
+WAYS: dict[str, Way] = {
+    FRESH: _by_clone(),
+    SHALLOW: _by_clone("--depth=50"),
+    BLOBLESS: _by_clone("--filter=blob:none", "--sparse", sparse=True),
+    WORKTREE: _by_worktree,
+    OURS_STALE: Ours(STALE_BY),
+    OURS: Ours(),
+    LIMIT: _limit,
 }
-"""Each way, and whether our own process belongs to it."""
 
 
 def measure(way: str, place: Place, merges: list[str], weighed: bool = False) -> Measured:
     """Take each of `merges` back once, each time from the state where it is the branch's tip."""
-    run, in_process = WAYS[way]
+    run = WAYS[way]
     measured = Measured()
     for merge in merges:
         place.reset(merge)
-        stretch = Stretch(weighed, in_process)
+        stretch = Stretch(weighed)
         run(place, merge, stretch)
         place.check(merge)
-        measured.rss_bytes = max(measured.rss_bytes, stretch.rss_bytes)
+        measured.git_bytes = max(measured.git_bytes, stretch.git_bytes)
+        measured.all_bytes = max(measured.all_bytes, stretch.all_bytes)
         measured.seconds.append(stretch.seconds)
     return measured
