@@ -9,15 +9,19 @@ from __future__ import annotations
 import structlog
 
 from bot import comments_commands as say
+from bot import comments_slack as say_in_slack
 from bot.command_ports import About, Call, CommandWorld
-from bot.commands import VERBS
+from bot.commands import VERBS, connect
+from bot.comments_commands_parts import NOT_DONE
 from bot.failures import BotFailure
-from policies.asked import Asked, Reply
+from policies.asked import SLACK, Asked, Reply
 from policies.chatops import Command
 from policies.facts import Deploy
-from policies.permission import Permission, may, needed, teams_in
+from policies.permission import READING, Permission, may, needed, teams_in
 
 log = structlog.get_logger(__name__)
+
+CONNECT = "connect"
 
 
 async def answer(asked: Asked, world: CommandWorld) -> str:
@@ -25,6 +29,8 @@ async def answer(asked: Asked, world: CommandWorld) -> str:
     is reached through `world`, every effect looks for its own trace."""
     await world.seen(asked)
     try:
+        if asked.place == SLACK:
+            asked = await world.identified(asked)
         reply = await _reply(asked, world)
     except BotFailure as failure:
         reply = say.could_not(asked, failure.reason)
@@ -38,10 +44,15 @@ async def answer(asked: Asked, world: CommandWorld) -> str:
 
 async def _reply(asked: Asked, world: CommandWorld) -> Reply:
     command = asked.command
+    in_slack = asked.place == SLACK
+    if command is not None and command.verb == CONNECT:
+        return await connect.run(asked, world)
     if command is None or command.verb not in VERBS:
-        return say.misunderstood(asked.misunderstood)
+        return (say_in_slack.misunderstood if in_slack else say.misunderstood)(asked.misunderstood)
     if command.verb == "help":
-        return say.usage()
+        return say_in_slack.usage() if in_slack else say.usage()
+    if in_slack and (said := await _said_in_slack(asked, command, world)) is not None:
+        return said
     about = await world.about(asked)
     chosen = _environment(command, about)
     if isinstance(chosen, Reply):
@@ -57,6 +68,20 @@ async def _reply(asked: Asked, world: CommandWorld) -> Reply:
     if verdict.status != Permission.ALLOWED:
         return say.not_allowed(verdict)
     return await VERBS[command.verb](call, world)
+
+
+async def _said_in_slack(asked: Asked, command: Command, world: CommandWorld) -> Reply | None:
+    """What can be answered by knowing who asks and about what; None: it goes on as on GitHub."""
+    result = NOT_DONE.get(command.verb, "Not done.")
+    if not asked.who and command.verb not in READING:
+        return say_in_slack.not_connected(result)
+    if asked.repository:
+        return None
+    if asked.button:
+        return say_in_slack.unknown_incident(result)
+    if command.verb == "status":
+        return await world.overview(asked)
+    return say_in_slack.which_pull_request(command.verb, result)
 
 
 def _environment(command: Command, about: About) -> str | Reply:

@@ -187,7 +187,24 @@ class Relanding(Protocol):
         ...
 
 
-class CommandWorld(Answering, Knowing, Permitting, Ordering, Switching, Relanding, Protocol):
+class Chatting(Protocol):
+    """What a place needs whose people are not on GitHub."""
+
+    async def identified(self, asked: Asked) -> Asked:
+        """The request with the GitHub login of whoever asks (empty: linked to none), and with the pull request
+        of the incident whose button was pressed. Raises CannotStore."""
+        ...
+
+    async def connect(self, asked: Asked) -> Reply:
+        """One word of linking a person there to a GitHub login. Raises CannotStore."""
+        ...
+
+    async def overview(self, asked: Asked) -> Reply:
+        """Every open incident and every switch that is on. Raises CannotStore."""
+        ...
+
+
+class CommandWorld(Answering, Knowing, Permitting, Ordering, Switching, Relanding, Chatting, Protocol):
     """All a command can reach; the engine's checkpointed steps in production, a fake in tests."""
 
 
@@ -224,6 +241,16 @@ class Call:
             id=asked.id,
             pull_request=asked.number if command.verb == "rollback" else None,
         )
+
+
+def is_of_other_question(asked: Asked, incident: Incident | None) -> bool:
+    """Whether the button that was pressed belongs to another question than the one this incident has."""
+    return bool(asked.button) and (incident is None or asked.button != question_of(incident))
+
+
+def question_of(incident: Incident) -> str:
+    """What a button carries: which question of which incident it answers."""
+    return f"{incident.id}|{incident.asked_until_s or 0.0:.3f}"
 
 
 def with_incident(reply: Reply, incident: Incident | None) -> Reply:

@@ -179,12 +179,12 @@ class CommandDesk:
         what = spoken(asked.command) if asked.command else "(not understood)"
         await asyncio.to_thread(
             self._store.audit,
-            asked.who or "somebody",
+            asked.by,
             asked.where,
             what,
             plain_answer(reply),
             self._now(),
-            repository=asked.repository,
+            repository=asked.repository or None,
             incident_id=reply.incident_id,
             once=f"{asked.place}:{asked.repository}:{asked.id}",
         )

@@ -23,7 +23,7 @@ from bot.queues import (
     started_id,
 )
 from bot.store import Delivery, DeployStatus, Store
-from policies.asked import Asked, PullHead
+from policies.asked import GITHUB, Asked, PullHead
 from policies.facts import Deploy
 
 MOST_AT_ONCE = 50
@@ -68,6 +68,28 @@ class HeadMoved:
     head: PullHead
 
 
+class Patience:
+    """How long whoever sent a delivery waits for it to be stored. Asked right before the commit, so that what
+    was answered "not taken" is not taken after all."""
+
+    def __init__(self) -> None:
+        self._deciding = threading.Lock()
+        self._given_up = False
+        self._committing = False
+
+    def may_commit(self) -> bool:
+        """Whether somebody still waits; from then on it can no longer be given up."""
+        with self._deciding:
+            self._committing = not self._given_up
+            return self._committing
+
+    def give_up(self) -> bool:
+        """Whether it is certain that nothing will be stored; False: it is being committed right now."""
+        with self._deciding:
+            self._given_up = not self._committing
+            return self._given_up
+
+
 DeployHeard = DeployStarted | DeployCompleted | DeployFailed
 Heard = DeployHeard | CommentHeard | HeadMoved
 
@@ -87,9 +109,12 @@ class Accepted:
 class Inbox(Protocol):
     """Where webhooks leave what they heard."""
 
-    def accept(self, delivery_id: str, event: Heard, received_at_s: float) -> Accepted:
+    def accept(
+        self, delivery_id: str, event: Heard, received_at_s: float, patience: Patience | None = None
+    ) -> Accepted:
         """Store durably. `received_at_s`: epoch. The same delivery, or the same deploy by another delivery,
-        has one effect: may be repeated. Raises CannotStore; then nothing was stored."""
+        has one effect: may be repeated. Raises CannotStore, also where `patience` was given up; then nothing
+        was stored."""
         ...
 
 
@@ -129,6 +154,7 @@ class _Entry:
     accepted: Accepted | None = None
     failed: CannotStore | None = None
     given_up: bool = False
+    patience: Patience | None = None
 
     @property
     def done(self) -> bool:
@@ -150,11 +176,13 @@ class DurableInbox:
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
 
-    def accept(self, delivery_id: str, event: Heard, received_at_s: float) -> Accepted:
+    def accept(
+        self, delivery_id: str, event: Heard, received_at_s: float, patience: Patience | None = None
+    ) -> Accepted:
         """See Inbox. SQLite has one writer: whoever gets the turn commits for all who wait for it, so that
-        a burst costs a few commits instead of one each."""
-        entry = _Entry(delivery_id, event, received_at_s)
-        if not self._store.on_sqlite:
+        a burst costs a few commits instead of one each. What may be given up is committed for itself."""
+        entry = _Entry(delivery_id, event, received_at_s, patience=patience)
+        if not self._store.on_sqlite or patience is not None:
             self._store_all([entry])
             return entry.outcome()
         self._waiting.append(entry)
@@ -182,6 +210,8 @@ class DurableInbox:
         try:
             with self._store.transaction() as connection:
                 accepted = [self._accept(entry, connection) for entry in batch]
+                if any(entry.patience and not entry.patience.may_commit() for entry in batch):
+                    raise CannotStore("It took too long to store this, so it was not; send it again.")
         except CannotStore as failure:
             busy = time.monotonic() - began_s > AT_ONCE_S
             for entry in batch:
@@ -196,7 +226,8 @@ class DurableInbox:
     def _accept(self, entry: _Entry, connection: sa.Connection) -> Accepted:
         match entry.event:
             case CommentHeard(asked):
-                stored = _Stored("issue_comment", asked.repository, "command")
+                heard_as = "issue_comment" if asked.place == GITHUB else asked.place
+                stored = _Stored(heard_as, asked.repository, "command")
                 return self._accept_work(entry, stored, COMMAND, command_id(asked), asked, connection)
             case HeadMoved(head):
                 return self._accept_head(entry, head, connection)

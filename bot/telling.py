@@ -72,6 +72,12 @@ class IncidentBook(Protocol):
     ) -> tuple[HeardDeploy, ...]: ...
 
 
+class Channels(Protocol):
+    """Where else incidents are told; `bot.slack_channels.SlackChannels` in production."""
+
+    def tell(self, incident: Incident, plan: Plan) -> bool: ...
+
+
 class Voice:
     """Fills `ports.Telling`, and `watching.DeployHistory`."""
 
@@ -82,8 +88,10 @@ class Voice:
         pull_requests: PullRequests,
         book: IncidentBook,
         base_url: str | None,
+        channels: Channels | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._channels = channels
         self._repository = repository
         self._pull_requests = pull_requests
         self._book = book
@@ -230,10 +238,17 @@ class Voice:
         """See `ports.Telling.tell`. May be repeated: the same text again writes nothing. The last word is tried
         for minutes, since nothing comes after it that would put the comment right."""
         for pause_s in TELL_AGAIN_S if incident.state in FINAL_STATES else ():
-            if await asyncio.to_thread(self._tell, incident, plan):
+            if await self._everywhere(incident, plan):
                 return
             await asyncio.sleep(pause_s)
-        await asyncio.to_thread(self._tell, incident, plan)
+        await self._everywhere(incident, plan)
+
+    async def _everywhere(self, incident: Incident, plan: Plan) -> bool:
+        """On the pull requests and in the channels, side by side: neither waits for the other's outage."""
+        told = [asyncio.to_thread(self._tell, incident, plan)]
+        if self._channels is not None and plan.notify:
+            told.append(asyncio.to_thread(self._channels.tell, incident, plan))
+        return all(await asyncio.gather(*told))
 
     def _tell(self, incident: Incident, plan: Plan) -> bool:
         """Whether all of it could be told."""

@@ -13,7 +13,8 @@ from bot.config_file import read_config
 from bot.config_model import ServerFile
 from bot.conversation import GitHubConversation
 from bot.deploy_news import DeployNews
-from bot.desk import CommandDesk, Engine
+from bot.desk import Engine
+from bot.desk_chat import ChatDesk
 from bot.evidence import Capture
 from bot.failures import BadConfiguration, BotFailure
 from bot.freezes import Freezes
@@ -24,6 +25,7 @@ from bot.places import GitHubPlace
 from bot.repository import CommitIdentity, GitRepositories
 from bot.settings import Settings
 from bot.siblings import Siblings
+from bot.slack_parts import Slack, slack_parts
 from bot.store import Store
 from bot.target_health import AlbTargetHealth
 from bot.telling import Voice
@@ -46,12 +48,14 @@ class Worker:
     conversation: GitHubConversation
     freezes: Freezes
     missed: GitHubMissed
+    slack: Slack
 
-    def desk(self, engine: Engine) -> CommandDesk:
+    def desk(self, engine: Engine) -> ChatDesk:
         """What the commands of people work with; `engine` is the door to guards at work."""
-        return CommandDesk(
+        return ChatDesk(
+            chat=self.slack.chat,
             conversation=self.conversation,
-            places={GITHUB: GitHubPlace(self.conversation)},
+            places={GITHUB: GitHubPlace(self.conversation), **self.slack.places},
             repository=self.repository,
             eyes=self.eyes,
             hands=self.hands,
@@ -117,7 +121,14 @@ def worker_parts(settings: Settings) -> Worker:
         allow_http=settings.github_server_url.startswith("http://"),
     )
     probe = HttpxProbe(tuple(ipaddress.ip_network(network, strict=False) for network in settings.probe_allow))
-    voice = Voice(repository=repository, pull_requests=pull_requests, book=store, base_url=settings.base_url)
+    slack = slack_parts(settings, store, (own_file.notify_targets if own_file else None) or {})
+    voice = Voice(
+        repository=repository,
+        pull_requests=pull_requests,
+        book=store,
+        base_url=settings.base_url,
+        channels=slack.channels,
+    )
     target_health = AlbTargetHealth(aws)
     traffic = CloudWatchTraffic(aws)
     evidence = Capture(aws, probe, target_health, traffic)
@@ -141,4 +152,4 @@ def worker_parts(settings: Settings) -> Worker:
         memory=store,
     )
     freezes = Freezes(store=store, conversation=pull_requests, checks=GitHubCheckRuns(access))
-    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes, GitHubMissed(access))
+    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes, GitHubMissed(access), slack)

@@ -41,6 +41,7 @@ from rehearsal.machine import Machine
 from rehearsal.planted_secrets import PlantedSecrets
 from rehearsal.runner import BUILD_S, Plan, Runner
 from rehearsal.serving import LOOPBACK, fetch, free_port, wait_until
+from rehearsal.slack import Slack
 from rehearsal.stagelog_history import open_broken_pull, open_harmless_pull, write_history
 from rehearsal.surroundings import RehearsalFailed, bare_environment
 
@@ -73,9 +74,11 @@ class World:
         build_s: float = BUILD_S,
         traffic: bool = True,
         keep_folder: bool = False,
+        server_file: str = "",
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="rollback-rehearsal-"))
         self.keep_folder = keep_folder or folder is not None
+        self._server_file = server_file
         self.secrets = PlantedSecrets.generate()
         self.webhook_secret = secrets.token_hex(20)
         self.deploy_webhook_secret = secrets.token_hex(20)
@@ -115,6 +118,9 @@ class World:
             tags={TARGET_GROUP: {"rollback-bot": f"{OWNER}/{NAME}"}},
         )
         self.traffic = Traffic(self.load_balancer.url)
+        self.slack = Slack()
+        self.slack.channel("deploys")
+        self.slack.listen(f"{self.base_url}/webhooks/slack")
 
     def __enter__(self) -> World:
         try:
@@ -130,6 +136,8 @@ class World:
         """Bring everything up, in parallel where it can be; WorldFailed or BotFailed say what did not."""
         self.aws.start()
         self._started.append(self.aws.stop)
+        self.slack.start()
+        self._started.append(self.slack.stop)
         self._start_github()
         failures: list[BaseException] = []
         jobs = [self._start_site] + ([self._start_bot] if self._with_bot else [])
@@ -246,6 +254,9 @@ class World:
             "GITHUB_APP_ID": str(self.app_id),
             "GITHUB_APP_PRIVATE_KEY": str(self._key_path),
             "DEPLOY_WEBHOOK_SECRET": self.deploy_webhook_secret,
+            "SLACK_SIGNING_SECRET": self.slack.signing_secret,
+            "SLACK_BOT_TOKEN": self.slack.token,
+            "SLACK_API_URL": self.slack.api_url,
             "AWS_ENDPOINT_URL": self.aws.url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -254,6 +265,10 @@ class World:
             "AWS_EC2_METADATA_DISABLED": "true",
             "PROBE_ALLOW": "127.0.0.0/8",
         }
+        if self._server_file:
+            path = self.folder / "bot" / "server.yml"
+            path.write_text(self._server_file)
+            own["ROLLBACK_CONFIG"] = str(path)
         return bare_environment(own)
 
     def container_environment(self) -> dict[str, str]:

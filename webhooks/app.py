@@ -18,9 +18,12 @@ from webhooks.access import Access
 from webhooks.api import incidents_api
 from webhooks.bodies import READ_AT_MOST_BYTES, Refused, answer, refusal
 from webhooks.deploys import deploys_webhook
-from webhooks.doorway import Application, Doorway
+from webhooks.doorway import Application, Doorway, Receive, Scope, Send
 from webhooks.github import EVENTS, github_webhook
 from webhooks.pages import pages
+from webhooks.slack import PATH as SLACK_PATH
+from webhooks.slack import THREADS, slack_webhook
+from webhooks.slack_connect import slack_connect
 from webhooks.vitals import vitals
 
 RETRY_AFTER_S = 10
@@ -51,6 +54,9 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
     app.register_blueprint(
         deploys_webhook(deploy_secret.get_secret_value().encode() if deploy_secret else None, inbox)
     )
+    slack_secret = settings.slack_signing_secret
+    app.register_blueprint(slack_webhook(slack_secret.get_secret_value() if slack_secret else None, inbox))
+    app.register_blueprint(slack_connect(slack_secret.get_secret_value() if slack_secret else None, store))
     app.register_blueprint(vitals(store))
     app.register_blueprint(incidents_api(store, access))
     app.register_blueprint(pages(store, access))
@@ -66,7 +72,13 @@ def create_web(settings: Settings) -> Doorway:
     app = create_app(settings)
     assert settings.github_webhook_secret is not None
     secret = settings.github_webhook_secret.get_secret_value().encode()
-    behind = cast(Application, WSGIMiddleware(cast(Any, app), workers=settings.web_threads))
+    others = cast(Application, WSGIMiddleware(cast(Any, app), workers=settings.web_threads))
+    # Slack's patience is three seconds: its requests must not queue behind those that wait for a database.
+    slack = cast(Application, WSGIMiddleware(cast(Any, app), workers=THREADS))
+
+    async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+        await (slack if scope["path"] == SLACK_PATH else others)(scope, receive, send)
+
     return Doorway(behind, secret, EVENTS)
 
 

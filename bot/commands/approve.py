@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bot import comments_orders as say
-from bot.command_ports import Call, CommandWorld, with_incident
+from bot.command_ports import Call, CommandWorld, is_of_other_question, with_incident
+from bot.comments_slack import other_question
 from policies.asked import Reply
 from policies.facts import IncidentState
 
@@ -15,6 +16,8 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     if call.deploy is None:
         return say.no_question(call.about, call.environment)
     incident = await world.incident_of(call.deploy)
+    if is_of_other_question(call.asked, incident):
+        return with_incident(other_question("Not approved."), incident)
     waits = incident is not None and incident.closed_at_s is None and incident.state in WAITING
     if not waits or not await world.is_live(call.deploy):
         return with_incident(say.no_question(call.about, call.environment, incident, call.asked), incident)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bot import comments_orders as say
-from bot.command_ports import Call, CommandWorld, with_incident
+from bot.command_ports import Call, CommandWorld, is_of_other_question, with_incident
+from bot.comments_slack import other_question
 from policies.asked import Reply
 
 
@@ -12,6 +13,8 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     if call.deploy is None:
         return say.nothing_to_cancel(call.about, call.environment)
     incident = await world.incident_of(call.deploy)
+    if is_of_other_question(call.asked, incident):
+        return with_incident(other_question("Not cancelled."), incident)
     live = await world.is_live(call.deploy)
     if incident is None or incident.closed_at_s is not None or not live:
         reply = say.nothing_to_cancel(call.about, call.environment, incident, watching=live)
