@@ -55,7 +55,16 @@ def decode(data: Json, kind: type[T]) -> T:
     one is left out (a worker of the next release may have written it). Raises NotThisFact. May be repeated.
     """
     try:
-        return cast(T, _adapter(kind).validate_json(json.dumps(data, allow_nan=False), strict=True))
+        text = json.dumps(data, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotThisFact(f"This is no {_name(kind)}: {error}.") from None
+    return decode_text(text, kind)
+
+
+def decode_text(text: str, kind: type[T]) -> T:
+    """The same from the text that `encode_text` wrote. Raises NotThisFact. May be repeated."""
+    try:
+        return cast(T, _adapter(kind).validate_json(text, strict=True))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the value"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from bot.codec import NotThisFact, decode, encode_text
+from bot.codec import NotThisFact, decode_text, encode_text
 from bot.failures import CannotStore
 from bot.store_database import Database
 from bot.tables import samples as sample_rows
@@ -58,7 +58,7 @@ class SampleMemory(Database):
         """What was seen of `service` from `since_s` to `until_s` (epoch, both included), oldest first, as
         (epoch, sample). May be repeated. Raises CannotStore."""
         query = (
-            sa.select(sample_rows.c.at_s, sample_rows.c.sample)
+            sa.select(sample_rows.c.at_s, sa.cast(sample_rows.c.sample, sa.Text).label("sample"))
             .where(sample_rows.c.service == service, sample_rows.c.at_s >= since_s)
             .order_by(sample_rows.c.at_s)
         )
@@ -67,7 +67,7 @@ class SampleMemory(Database):
         with self.reading() as connection:
             rows = connection.execute(query).all()
         try:
-            return tuple((row.at_s, decode(row.sample, HealthSample)) for row in rows)
+            return tuple((row.at_s, decode_text(row.sample, HealthSample)) for row in rows)
         except NotThisFact as error:
             raise CannotStore(f"A health sample in the database cannot be read: {error}") from None
 

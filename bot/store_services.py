@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bot.codec import NotThisFact, decode, encode
+from bot.codec import NotThisFact, decode, decode_text, encode
 from bot.failures import CannotStore
 from bot.store_database import Database
 from bot.tables import samples, services
@@ -81,12 +81,13 @@ class ServiceMemory(Database):
             .group_by(samples.c.service)
             .subquery()
         )
-        query = sa.select(samples.c.service, samples.c.sample).join(
+        text = sa.cast(samples.c.sample, sa.Text).label("sample")
+        query = sa.select(samples.c.service, text).join(
             newest, sa.and_(samples.c.service == newest.c.service, samples.c.at_s == newest.c.at_s)
         )
         with self.reading() as connection:
             rows = connection.execute(query).all()
         try:
-            return {row.service: decode(row.sample, HealthSample) for row in rows}
+            return {row.service: decode_text(row.sample, HealthSample) for row in rows}
         except NotThisFact as error:
             raise CannotStore(f"A health sample in the database cannot be read: {error}") from None
