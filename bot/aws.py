@@ -169,11 +169,6 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, HTTPClientError)
 
 
-def is_denied(error: Exception) -> bool:
-    """Whether AWS understood who we are and refused."""
-    return code_of(error) in _DENIED
-
-
 def why(error: Exception, action: str) -> str:
     """One sentence on why AWS did not do `action` (`ssm:SendCommand`) and what to do about it.
 

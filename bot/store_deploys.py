@@ -150,12 +150,6 @@ class DeployMemory(Database):
         with self.reading() as connection:
             return tuple(_heard(row) for row in connection.execute(query))
 
-    def completed_deploys(self, service: str, since_s: float) -> tuple[Deploy, ...]:
-        """Deploys of `service` that completed at or after `since_s` (epoch), newest first, the latest 50.
-        May be repeated. Raises CannotStore."""
-        heard = self.deploys_heard(service, since_s=since_s, completed=True)
-        return tuple(found.deploy for found in heard)
-
     def last_good(self, service: str, before_s: float) -> str | None:
         """The sha of the newest deploy to `service` that completed before `before_s` (epoch) and was judged
         healthy; None if we know of none. May be repeated. Raises CannotStore."""

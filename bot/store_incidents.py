@@ -129,17 +129,6 @@ class IncidentMemory(Database):
             query = query.where(incidents.c.opened_at_s < before_s)
         return self._incidents(query)
 
-    def incident_by_revert(self, repository: str, sha: str) -> Incident | None:
-        """The newest incident whose revert commit is `sha`. May be repeated. Raises CannotStore."""
-        query = (
-            sa.select(incidents)
-            .where(incidents.c.repository == repository, incidents.c.revert_sha == sha)
-            .order_by(incidents.c.opened_at_s.desc())
-            .limit(1)
-        )
-        found = self._incidents(query)
-        return found[0] if found else None
-
     def incident_of_deploy(self, repository: str, environment: str, deploy_id: str) -> Incident | None:
         """The newest incident opened for that deploy. May be repeated. Raises CannotStore."""
         query = (
@@ -197,12 +186,14 @@ class IncidentMemory(Database):
         with self.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def note_comment(
-        self, incident_id: str, repository: str, number: int, comment_id: str, url: str = ""
-    ) -> None:
-        """Note which comment is ours on that pull request. May be repeated; the last one stands."""
+    def note_comment(self, incident_id: str, repository: str, number: int, url: str) -> None:
+        """Note where our comment on that pull request is. May be repeated; the last one stands."""
         insert = self.insert(comments).values(
-            incident_id=incident_id, repository=repository, number=number, comment_id=comment_id, url=url
+            incident_id=incident_id,
+            repository=repository,
+            number=number,
+            comment_id=url.rpartition("-")[2],  # …/pull/42#issuecomment-900
+            url=url,
         )
         kept = {"comment_id": insert.excluded.comment_id, "url": insert.excluded.url}
         with self.transaction() as connection:

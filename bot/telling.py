@@ -44,6 +44,8 @@ class IncidentBook(Protocol):
 
     def incident(self, incident_id: str) -> Incident | None: ...
 
+    def note_comment(self, incident_id: str, repository: str, number: int, url: str) -> None: ...
+
     def audit(
         self,
         who: str,
@@ -264,7 +266,8 @@ class Voice:
         for pull_request in pull_requests:
             body = incident_comment(incident, plan, self._base_url, not plan.private, pull_request)
             try:
-                self._pull_requests.say(repository, pull_request.number, marker, body, fresh)
+                url = self._pull_requests.say(repository, pull_request.number, marker, body, fresh)
+                self._book.note_comment(incident.id, repository, pull_request.number, url)
             except BotFailure as failure:
                 log.warning("tell.failed", incident=incident.id, reason=failure.reason)
                 everywhere = False

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from bot import migrations
 from bot.background import Background
 from bot.durable import Engine, new_executor_id, register
 from bot.engine_client import EngineClient
@@ -45,7 +44,7 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _only_worker_on_sqlite(settings):
         parts = build(settings)
-        _check_schema(settings)
+        parts.store.check_schema()
         executor_id = new_executor_id()
         client = EngineClient(lambda: parts.store.engine)
         register(parts.eyes, parts.hands, parts.voice, parts.desk(client))
@@ -83,15 +82,6 @@ def _leave(store: Store, client: EngineClient, executor_id: str) -> None:
         store.forget_executor(executor_id)
     except BotFailure as failure:
         log.warning("worker.could_not_hand_back", reason=failure.reason)
-
-
-def _check_schema(settings: Settings) -> None:
-    found, needed = migrations.current(settings.database), migrations.newest()
-    if found != needed:
-        raise BadSettings(
-            f"The database is at revision {found or 'none'}, this release needs {needed}. "
-            "Run `rollback-bot migrate` first."
-        )
 
 
 def _live(

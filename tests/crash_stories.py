@@ -218,6 +218,9 @@ def _wrong_comments(world: LightWorld, story: Story, store: Store) -> list[str]:
     (incident,) = store.incidents() or (None,)
     if incident is None or incident.plan is None or incident.change is None:
         return ["there is a comment, but no incident that was decided"]
+    noted = [(one.number, one.comment_id) for one in store.comments_of(incident.id)]
+    if noted != [(42, str(bots[0].id))]:
+        return [f"the comment {bots[0].id} is noted as {noted}"]
     pull_request = incident.change.culprits[0].pull_request
     expected = incident_comment(incident, incident.plan, BASE_URL, False, pull_request)
     if bots[0].body.strip() != sendable(incident_marker(incident.id), expected).strip():

@@ -140,7 +140,8 @@ class TestDeploys:
         assert newest is not None
         assert newest.id == "2"
         assert store.deploy_of(DEPLOY.service, "f" * 40, since_s=2001.0) is None
-        assert [d.id for d in store.completed_deploys(DEPLOY.service, 0.0)] == ["2", "1"]
+        heard = store.deploys_heard(DEPLOY.service, completed=True)
+        assert [one.deploy.id for one in heard] == ["2", "1"]
         assert store.services() == [DEPLOY.service]
         assert store.count_deploys() == {"succeeded": 2, "started": 1}
 
@@ -157,8 +158,6 @@ class TestIncidents:
         assert store.save_incident(full)
         assert store.incident("inc-1") == full
         assert store.incident("inc-2") is None
-        assert store.incident_by_revert("acme/stagelog", "f" * 40) == full
-        assert store.incident_by_revert("acme/other", "f" * 40) is None
         assert store.incident_of_deploy("acme/stagelog", "develop", "42") == full
         assert store.incident_of_deploy("acme/stagelog", "develop", "43") is None
 
@@ -234,12 +233,12 @@ class TestIncidents:
         assert store.incidents() == ()
 
     def test_our_comments_are_found_again(self, store: Store) -> None:
-        store.note_comment("inc-1", "acme/stagelog", 42, "900", "https://x.example/1")
-        store.note_comment("inc-1", "acme/stagelog", 41, "800")
-        store.note_comment("inc-1", "acme/stagelog", 42, "901", "https://x.example/2")
+        store.note_comment("inc-1", "acme/stagelog", 42, "https://x.example/42#issuecomment-900")
+        store.note_comment("inc-1", "acme/stagelog", 41, "https://x.example/41#issuecomment-800")
+        store.note_comment("inc-1", "acme/stagelog", 42, "https://x.example/42#issuecomment-901")
         assert [(c.number, c.comment_id, c.url) for c in store.comments_of("inc-1")] == [
-            (41, "800", ""),
-            (42, "901", "https://x.example/2"),
+            (41, "800", "https://x.example/41#issuecomment-800"),
+            (42, "901", "https://x.example/42#issuecomment-901"),
         ]
 
 
