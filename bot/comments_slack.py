@@ -150,7 +150,8 @@ def answer_text(asked: Asked, reply: Reply) -> Text:
     for part in reply.parts:
         if part.title:
             blocks.append(section(f"*{escaped(cleaned(part.title))}*"))
-        text = cap(cleaned(part.text), max_bytes=MOST_MESSAGE_BYTES)[0]
+        text = part.text if part.is_for_asker else cleaned(part.text)
+        text = cap(text, max_bytes=MOST_MESSAGE_BYTES)[0]
         blocks += [*log_sections(text)] if part.is_log else [*sections(_named(text, asked), target)]
     if len(blocks) > MOST_SECTIONS:
         blocks = [*blocks[: MOST_SECTIONS - 1], section("The rest is too long for Slack.")]

@@ -6,7 +6,7 @@ from bot.comments_slack import CONNECT_NO, CONNECT_YES, cleaned, escaped, sectio
 from bot.comments_text import prose, words
 from bot.slack_api import Text
 from bot.store_slack import Connect
-from policies.asked import Mood, Reply
+from policies.asked import Mood, Part, Reply
 from policies.cleaning import inline
 
 NOT_CONNECTED = "Not connected."
@@ -18,13 +18,19 @@ def code_given(code: str, link: str | None, login: str | None) -> Reply:
     """In Slack, to the asker alone: what to write where, so that GitHub says who they are."""
     comment = f"/rollback connect {code}"
     said = f"Write {inline(comment)} as a comment on any pull request of a repository that I guard, within {WITHIN}."
-    now = f"You are @{login} for me now; this changes it. " if login else ""
     more = f" [What this does, step by step]({link})" if link else ""
     return Reply(
         Mood.ACCEPTED,
         "Tell me who you are on GitHub.",
-        f"{now}{said} GitHub then tells me who wrote it, and I ask you here whether that is you.{more}",
-        "Give the code to nobody.",
+        f"You are @{login} for me now; this changes it." if login else "",
+        parts=(
+            Part(
+                "",
+                f"{said} GitHub then tells me who wrote it, and I ask you here whether that is you. Give the code "
+                f"to nobody.{more}",
+                is_for_asker=True,
+            ),
+        ),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.chatops import MENTION, Command
 
 GITHUB = "github"
+_PLAIN_WORD = re.compile(r"[\w./:@+][\w./:@+-]*")
 SLACK = "slack"
 
 
@@ -68,11 +70,15 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A longer piece of an answer: Markdown, or (`is_log`) foreign text that is shown as it is in a block."""
+    """A longer piece of an answer: Markdown, or (`is_log`) foreign text that is shown as it is in a block.
+
+    `is_for_asker`: words of ours that only the asker may see and that look like a secret (a link that signs
+    something): not redacted, and never written down."""
 
     title: str
     text: str
     is_log: bool = False
+    is_for_asker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +118,6 @@ def short_duration(seconds: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{text}"' if " " in text else text
+    if _PLAIN_WORD.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -114,6 +114,18 @@ class Person:
         return self.slack.send_click(self, message, message.buttons[label], **changes)
 
 
+def signed_headers(secret: str, form: bytes, at_s: float | None = None) -> dict[str, str]:
+    """As Slack signs: v0=HMAC(secret, "v0:timestamp:body"); `at_s` is epoch, default now."""
+    stamp = str(int(time.time() if at_s is None else at_s))
+    mac = hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + form, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
+        "X-Slack-Request-Timestamp": stamp,
+        "X-Slack-Signature": f"v0={mac}",
+    }
+
+
 class Slack:
     """One workspace with its channels, and the app that the bot is there."""
 
@@ -231,15 +243,7 @@ class Slack:
 
     def signed(self, form: bytes, at_s: float | None = None, secret: str | None = None) -> dict[str, str]:
         """The headers of a genuine request; `at_s` (epoch) and `secret` make it another one."""
-        stamp = str(int(time.time() if at_s is None else at_s))
-        key = (secret or self.signing_secret).encode()
-        mac = hmac.new(key, b"v0:" + stamp.encode() + b":" + form, hashlib.sha256).hexdigest()
-        return {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
-            "X-Slack-Request-Timestamp": stamp,
-            "X-Slack-Signature": f"v0={mac}",
-        }
+        return signed_headers(secret or self.signing_secret, form, at_s)
 
     def post_raw(self, form: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         """Send anything to the bot's address; status and body."""
