@@ -81,9 +81,13 @@ def not_allowed(verdict: Verdict) -> Reply:
 
 
 def unknown_environment(verb: str, wanted: str, known: tuple[str, ...]) -> Reply:
-    heard = f"I know {listed(known)}." if known else "I have heard of no deploy of this repository yet."
-    why = f"I know no single environment {inline(wanted, 100)} here. {heard}"
-    return Reply(Mood.REFUSED, NOT_DONE.get(verb, "Not done."), why, "Name it with `--env`." if known else "")
+    if known:
+        why = f"I know no environment {inline(wanted, 100)} here, but {listed(known)}."
+        next_ = f"Name it as it is written there: {inline(f'--env {quoted(known[0])}', 300)}."
+    else:
+        why = f"I know no environment {inline(wanted, 100)} here: I have heard of no deploy of this repository yet."
+        next_ = "Once something is deployed, the environment is known by GitHub's deployment of it."
+    return Reply(Mood.REFUSED, NOT_DONE.get(verb, "Not done."), why, next_)
 
 
 def which_environment(verb: str, candidates: tuple[str, ...]) -> Reply:

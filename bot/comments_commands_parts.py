@@ -136,7 +136,7 @@ def listed(names: tuple[str, ...], last: str = "and") -> str:
 
 
 def quoted(name: str) -> str:
-    return f'"{name}"' if " " in name else name
+    return name if re.fullmatch(r"[\w./:@+-]+", name) else f'"{name}"'
 
 
 def environment_of(target: str) -> str:

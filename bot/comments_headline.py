@@ -35,7 +35,14 @@ def title(incident: Incident) -> str:
 
 def needs_a_person(incident: Incident) -> bool:
     """Whether somebody must act now, so that an edit, which notifies nobody, is not enough."""
-    return incident.state in (IncidentState.ASKED, IncidentState.PROPOSED, IncidentState.FAILED)
+    asked = (IncidentState.ASKED, IncidentState.PROPOSED, IncidentState.FAILED)
+    return incident.state in asked or is_unanswered(incident)
+
+
+def is_unanswered(incident: Incident) -> bool:
+    """Whether we asked, nobody answered in time, and the incident ended held."""
+    over = incident.state is IncidentState.HELD and incident.closed_at_s is not None
+    return over and incident.asked_until_s is not None
 
 
 def is_observed(incident: Incident) -> bool:
@@ -96,6 +103,9 @@ def _detected(incident: Incident, deploy: str) -> str:
 
 
 def _held(incident: Incident, deploy: str) -> str:
+    if is_unanswered(incident):
+        failing = "is failing, and I" if is_failing(incident) else "stays: I"
+        return f"nobody answered in time: {deploy} {failing} did not roll it back"
     if is_failing(incident):
         return f"{deploy} is failing, and I did not roll it back"
     return f"I did not roll back {deploy}"

@@ -120,7 +120,10 @@ def _warning(incident: Incident, plan: Plan, pull_request: PullRequestFacts | No
 
 def _after_holding(incident: Incident, plan: Plan) -> str:
     if incident.closed_at_s is not None:
-        watch = "**Next.** I have stopped watching this deploy."
+        watch = (
+            "**Next.** I have stopped watching this deploy, and **it needs a person**. `/rollback` on this pull "
+            'request rolls it back now; where the service looks healthy, with `--reason "…"`.'
+        )
     else:
         ask = duration(plan.rollback.decide_within_s)
         watch = f"**Next.** I keep watching. If it is still failing after {ask}, I ask here for a decision."

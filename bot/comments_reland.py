@@ -27,6 +27,7 @@ def nothing_to_reland(about: About, why: str) -> Reply:
         Mood.REFUSED,
         "Not relanded.",
         f"There is nothing of #{about.pull_request.number} to bring back: {why}.",
+        "Say it on the pull request whose merge was rolled back.",
     )
 
 
@@ -34,7 +35,9 @@ def relanded(done: Relanded, about: About, branch: str) -> Reply:
     pull = about.pull_request
     if done.pull_request is None:
         where = f" It conflicts in {shown_paths(done.conflicts)}." if done.conflicts else ""
-        by_hand = f"By hand: {inline(done.command, 400)}." if done.command else ""
+        by_hand = "If it was reverted by hand, revert that commit on a new branch."
+        if done.command:
+            by_hand = f"By hand: {inline(done.command, 400)}, then a pull request from there."
         return Reply(Mood.REFUSED, "Not relanded.", f"{prose(done.reason)}{where}", by_hand)
     old = inline(pull.head_ref, 120) if pull.head_ref else "the old branch"
     return Reply(

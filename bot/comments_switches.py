@@ -60,11 +60,26 @@ def resumed(was_on: bool, target: str, left: tuple[Standing, ...]) -> Reply:
     what = inline(environment_of(target), 100) if ":" in target else "this repository"
     still = f" Still on: {'; '.join(named_switch(one) for one in left)}." if left else ""
     if not was_on:
-        return Reply(Mood.REFUSED, "Not resumed.", f"{what} was not on hold.{still}".strip())
-    return Reply(
-        Mood.ACCEPTED,
-        "Resumed.",
-        f"I act on {what} again.{still}" if not left else f"The hold of {what} is lifted.{still}",
+        return Reply(Mood.REFUSED, "Not resumed.", f"{what} was not on hold.{still}", _lift(left))
+    if left:
+        return Reply(Mood.ACCEPTED, "Resumed.", f"The hold of {what} is lifted.{still}", _lift(left))
+    return Reply(Mood.ACCEPTED, "Resumed.", f"I act on {what} again.")
+
+
+def _lift(left: tuple[Standing, ...]) -> str:
+    """How what is still on is lifted."""
+    how = {
+        "kill": "`/rollback resume --repo`",
+        "hold": "`/rollback resume`",
+        "freeze": "`/rollback unfreeze`",
+    }
+    known = dict.fromkeys(
+        how[one.switch.name] for one in left if one.switch.name in how and one.target != "*"
+    )
+    if known:
+        return f"{' and '.join(known)} {'lifts' if len(known) == 1 else 'lift'} that."
+    return (
+        "`rollback-bot resume` on the server lifts that." if left else "`/rollback status` lists what is on."
     )
 
 
@@ -78,7 +93,8 @@ def frozen(switch: Switch, branch: str) -> Reply:
 
 def unfrozen(was_on: bool, branch: str) -> Reply:
     if not was_on:
-        return Reply(Mood.REFUSED, "Not unfrozen.", f"{inline(branch, 120)} was not frozen.")
+        why = f"{inline(branch, 120)} was not frozen."
+        return Reply(Mood.REFUSED, "Not unfrozen.", why, "`/rollback status` lists what is on.")
     why = f"{inline(branch, 120)} takes merges again, and the check `rollback/freeze` is cleared."
     return Reply(Mood.ACCEPTED, "Unfrozen.", why)
 

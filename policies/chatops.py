@@ -16,7 +16,7 @@ MENTION: Final = "/rollback"
 MOST_CHARS: Final = 1_000
 """A command is one line that a person types; a longer one is not read any further."""
 MOST_REASON_CHARS: Final = 300
-MOST_ENVIRONMENT_CHARS: Final = 100
+MOST_ENVIRONMENT_CHARS: Final = 255
 SHORTEST_S: Final = 60.0
 LONGEST_S: Final = 30 * 86_400.0
 
@@ -100,7 +100,9 @@ SLACK_VERBS: Final = VERBS | {"connect": _Verb(frozenset(), word=_OFF)}
 """`connect` begins in Slack, which gives a code; the comment with the code proves who is who on GitHub."""
 _FLAGS: Final = frozenset({"--dry-run", "--repo"})
 _DURATION: Final = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?", re.ASCII)
-_ENVIRONMENT: Final = re.compile(r"[^\W_][\w ./:@+()-]*")
+_ENVIRONMENT: Final = re.compile(r'[^\s`$<>"\\-][^`$<>"\\]*')
+"""GitHub takes nearly any name (`Production – shop`, `eu/west [blue]`); it is only ever compared with those that
+were deployed. Left out is what no quotation could carry, or what looks like an option, a shell or HTML."""
 _TARGET: Final = re.compile(r"([A-Za-z0-9][\w-]{0,99}/[\w.-]{1,100})#([1-9]\d{0,9})", re.ASCII)
 # What keyboards and chat programs make of straight quotation marks and of two hyphens.
 _QUOTATION_MARKS: Final = str.maketrans(dict.fromkeys("“”„‟", '"'))

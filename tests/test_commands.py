@@ -166,7 +166,8 @@ async def test_of_two_environments_one_must_be_named() -> None:
 async def test_an_environment_that_nobody_knows_is_said_to_be_unknown() -> None:
     world = FakeDesk()
     assert await told("/rollback --env prod --reason x", world) == (
-        "Not rolled back. I know no single environment `prod` here. I know `develop`. Name it with `--env`."
+        "Not rolled back. I know no environment `prod` here, but `develop`. Name it as it is written there: "
+        "`--env develop`."
     )
 
 
@@ -195,7 +196,8 @@ async def test_an_order_goes_to_the_guard_with_who_and_why() -> None:
 async def test_an_order_that_would_be_refused_disturbs_no_guard() -> None:
     world = FakeDesk(decision=no("dana asked for rollback, but this service is on hold: nothing was done."))
     assert await told("/rollback", world) == (
-        "Not rolled back. dana asked for rollback, but this service is on hold: nothing was done."
+        "Not rolled back. dana asked for rollback, but this service is on hold: nothing was done. "
+        "`/rollback resume` lifts the hold; then say this again."
     )
     assert world.given == [] and mood(world) is Mood.REFUSED
     assert world.replies[0].parts[0].title == "Every gate"
@@ -210,7 +212,8 @@ async def test_an_order_that_the_guard_no_longer_heard_starts_a_rollback() -> No
 async def test_whoever_orders_second_is_told_who_was_first() -> None:
     world = FakeDesk(follows=[Followed(False, BY_LEE)])
     assert await told("/rollback --reason x", world) == (
-        "Not rolled back again. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop."
+        "Not rolled back again. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop. "
+        "The incident's comment tells how it goes; `/rollback cancel` stops it until the push."
     )
 
 
@@ -227,16 +230,19 @@ async def test_what_is_rolled_back_already_is_not_rolled_back_again() -> None:
     [
         (
             OPEN,
-            "Not rolled back. #42 is not merged, so there is nothing of it to revert. To keep it out, close it.",
+            "Not rolled back. #42 is not merged, so there is nothing of it to revert. To keep it out, close it. If "
+            "another pull request broke the service, say `/rollback` on that one.",
         ),
         (
             replace(OPEN, is_open=False),
-            "Not rolled back. #42 was closed without being merged, so there is nothing of it to revert.",
+            "Not rolled back. #42 was closed without being merged, so there is nothing of it to revert. If another "
+            "pull request broke the service, say `/rollback` on that one.",
         ),
         (
             replace(MERGED, deploys=()),
             "Not rolled back. I have heard of no deploy of #42 (aaaaaaaa, merged into `develop`) to `develop`. If "
-            "it is deployed by other means, revert it by hand: `git revert -m 1 aaaaaaaa` on `develop`.",
+            "it is deployed by other means, revert it by hand on `develop`: `git revert aaaaaaaa`, with `-m 1` if "
+            "that is a merge commit.",
         ),
     ],
 )
@@ -250,7 +256,7 @@ async def test_a_pull_request_whose_deploy_is_not_guarded_says_why() -> None:
     world = FakeDesk(plan_=replace(PLAN, ignored="aaaaaaaaaaaa is not on develop: a preview."))
     assert await told("/rollback --reason x", world) == (
         "Not rolled back. Its deploy is not guarded. aaaaaaaaaaaa is not on develop: a preview. "
-        "See `.github/rollback.yml`."
+        "Correct `.github/rollback.yml` for the next deploy; revert this one by hand."
     )
 
 
@@ -289,7 +295,8 @@ async def test_a_dry_run_names_conflicts() -> None:
 async def test_an_approval_goes_to_the_guard_that_asked() -> None:
     world = FakeDesk(incident=incidents.ASKED)
     assert await told("/rollback approve", world) == (
-        "Approved. @dana decided: I revert aaaaaaaa on `develop`. `/rollback cancel` stops it until the push."
+        "Approved. @dana said yes to my question of 14:01:13 UTC: I revert aaaaaaaa on `develop`. "
+        "`/rollback cancel` stops it until the push."
     )
     ((given, start),) = world.given
     assert (given.verb, given.actor, start, given.pull_request) == ("approve", "dana", False, None)
@@ -298,7 +305,8 @@ async def test_an_approval_goes_to_the_guard_that_asked() -> None:
 async def test_a_later_approval_is_told_who_was_first() -> None:
     world = FakeDesk(incident=incidents.ASKED, follows=[Followed(False, BY_LEE)])
     assert await told("/rollback approve", world) == (
-        "Already answered. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop."
+        "Already answered. @lee was first (`approve`). I am rolling back the deploy of b7c1f0e0 to develop. "
+        "The incident's comment tells how it goes; `/rollback cancel` stops it until the push."
     )
     assert mood(world) is Mood.REFUSED
 
@@ -313,6 +321,34 @@ async def test_an_approval_after_the_time_is_told_when_it_ended() -> None:
     assert world.given == []
 
 
+async def test_an_approval_that_was_written_before_the_question_meant_another_one() -> None:
+    world = FakeDesk(incident=incidents.ASKED)
+    early = asked("/rollback approve", at_s=incidents.DEPLOYED_AT_S)
+    await answer(early, world)
+    reply = world.replies[0]
+    assert (reply.result, reply.mood, world.given) == ("Not approved.", Mood.REFUSED, [])
+    assert reply.why.startswith("You wrote this before I asked the question that is open now (14:01:13 UTC)")
+
+
+@pytest.mark.parametrize("verb", ["approve", "cancel"])
+async def test_what_was_cancelled_meanwhile_is_said_to_be_cancelled_and_by_whom(verb: str) -> None:
+    stopped = replace(
+        incidents.CANCELLED, person=replace(LEE, verb="cancel"), closed_at_s=incidents.DEPLOYED_AT_S + 90
+    )
+    world = FakeDesk(incident=incidents.ASKED, follows=[Followed(False, stopped)])
+    said = await told(f"/rollback {verb}", world)
+    result = "Already answered." if verb == "approve" else "Already cancelled."
+    assert said.startswith(f"{result} @lee cancelled it before anything was pushed. ")
+    assert said.endswith('To revert it all the same: `/rollback --reason "…"`.')
+
+
+async def test_an_order_that_is_still_on_its_way_after_a_minute_is_not_called_refused() -> None:
+    world = FakeDesk(follows=[Followed(False, None, waiting=True)])
+    said = await told("/rollback --reason x", world)
+    assert said.startswith("Passed on. ") and "it still counts" in said
+    assert mood(world) is Mood.ACCEPTED and len(world.given) == 1
+
+
 async def test_an_approval_without_a_question_says_so() -> None:
     world = FakeDesk()
     assert await told("/rollback approve", world) == (
@@ -325,7 +361,8 @@ async def test_an_approval_that_a_switch_forbids_is_not_given() -> None:
         incident=incidents.ASKED, decision=no("dana asked for approve, but the kill switch is on.")
     )
     assert await told("/rollback approve", world) == (
-        "Not approved. dana asked for approve, but the kill switch is on."
+        "Not approved. dana asked for approve, but the kill switch is on. `/rollback resume` lifts the hold; then "
+        "say this again."
     )
     assert world.given == []
 
@@ -366,7 +403,7 @@ async def test_cancel_while_nothing_is_under_way() -> None:
         "`/rollback hold` keeps me from acting on it."
     )
     assert await told("/rollback cancel", FakeDesk(live=False)) == (
-        "Not cancelled. No rollback of #42 is under way in `develop`."
+        "Not cancelled. No rollback of #42 is under way in `develop`. `/rollback status` tells how it stands."
     )
 
 
@@ -389,7 +426,8 @@ async def test_hold_and_resume() -> None:
         was_on=False, switches=(Standing(Switch("kill", True, "audit"), "acme/stagelog", "lee"),)
     )
     assert await told("/rollback resume", never) == (
-        "Not resumed. `develop` was not on hold. Still on: Kill switch of `acme/stagelog` by `lee` (audit)."
+        "Not resumed. `develop` was not on hold. Still on: Kill switch of `acme/stagelog` by `lee` (audit). "
+        "`/rollback resume --repo` lifts that."
     )
 
 
@@ -452,7 +490,9 @@ async def test_freeze_and_unfreeze_the_branch_of_the_pull_request() -> None:
     )
     assert [target for _, target in world.set_] == ["acme/stagelog@develop"]
     off = FakeDesk(role_="maintain", about_=OPEN, was_on=False)
-    assert await told("/rollback unfreeze", off) == "Not unfrozen. `develop` was not frozen."
+    assert await told("/rollback unfreeze", off) == (
+        "Not unfrozen. `develop` was not frozen. `/rollback status` lists what is on."
+    )
 
 
 # --- reland and reading -----------------------------------------------------------------------------
@@ -473,10 +513,11 @@ async def test_reland_that_conflicts_says_where_and_how_by_hand() -> None:
     world = FakeDesk(relanded=stuck)
     assert await told("/rollback reland", world) == (
         "Not relanded. It conflicts with later changes. It conflicts in `app.py`. "
-        "By hand: `git switch --create reland-42`."
+        "By hand: `git switch --create reland-42`, then a pull request from there."
     )
     assert await told("/rollback reland", FakeDesk(about_=OPEN)) == (
-        "Not relanded. There is nothing of #42 to bring back: it was never merged."
+        "Not relanded. There is nothing of #42 to bring back: it was never merged. "
+        "Say it on the pull request whose merge was rolled back."
     )
 
 

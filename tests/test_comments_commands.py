@@ -7,11 +7,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.comments import headline, incident_comment, needs_a_person
 from bot.comments_commands import command_comment, command_marker, plain_answer
 from bot.comments_reland import reland_pull_request
 from bot.comments_switches import expiry_comment, expiry_marker, freeze_check
 from policies.asked import Mood, Part, Reply, short_duration, spoken
 from policies.chatops import Command, parse_comment
+from policies.facts import IncidentState
 from policies.limits import Plan
 from policies.verifications import BootLogCheck, ImageCheck, SmokeCheck, Verifications
 from tests import incidents
@@ -46,7 +48,7 @@ def test_a_log_never_leaves_its_block_nor_exceeds_a_comment(text: str) -> None:
 @given(st.from_regex(r"/rollback( hold| freeze| cancel)?( [0-9]{1,2}[hmd])?( --reason [\"a-z ]{1,20})?"))
 def test_what_is_written_down_can_be_typed_again(text: str) -> None:
     said = parse_comment(text)
-    if isinstance(said, Command) and '"' not in said.reason:
+    if isinstance(said, Command):
         assert parse_comment(spoken(said)) == said
 
 
@@ -133,3 +135,15 @@ def test_the_end_of_a_switch_is_noted_where_it_was_set() -> None:
         "I act again.\n"
     )
     assert expiry_marker("hold", "a", 1.0) != expiry_marker("hold", "a", 2.0)
+
+
+def test_a_question_that_nobody_answered_ends_in_a_comment_that_people_are_told_of() -> None:
+    ended = replace(incidents.ASKED, state=IncidentState.HELD, closed_at_s=incidents.DEPLOYED_AT_S + 1_280)
+    assert needs_a_person(ended) and headline(ended) == (
+        "acme/stagelog: Nobody answered in time: the deploy of b7c1f0e0 to develop is failing, and I did not roll it "
+        "back."
+    )
+    body = incident_comment(ended, PLAN, None, False, PULL_REQUEST)
+    assert "**it needs a person**. `/rollback` on this pull request rolls it back now" in body
+    held = replace(incidents.HELD, closed_at_s=incidents.DEPLOYED_AT_S + 1_280)
+    assert not needs_a_person(held) and not needs_a_person(replace(ended, closed_at_s=None))
