@@ -22,6 +22,8 @@ from policies.permission import READING, Permission, may, needed, teams_in
 log = structlog.get_logger(__name__)
 
 CONNECT = "connect"
+MOST_ENVIRONMENTS = 5
+_ABOUT_AN_INCIDENT = frozenset({"approve", "cancel", "logs"})
 
 
 async def answer(asked: Asked, world: CommandWorld) -> str:
@@ -54,9 +56,17 @@ async def _reply(asked: Asked, world: CommandWorld) -> Reply:
     if in_slack and (said := await _said_in_slack(asked, command, world)) is not None:
         return said
     about = await world.about(asked)
-    chosen = _environment(command, about)
+    chosen = await _environments(command, about, world)
     if isinstance(chosen, Reply):
         return chosen
+    replies = {one: await _in_environment(asked, command, about, one, world) for one in chosen}
+    return say.of_several(replies) if len(replies) > 1 else replies[chosen[0]]
+
+
+async def _in_environment(
+    asked: Asked, command: Command, about: About, chosen: str, world: CommandWorld
+) -> Reply:
+    """The answer for one environment, if whoever asks may have it there."""
     deploy = next((one for one in about.deploys if one.environment == chosen), None)
     plan = await world.plan_of(deploy or _of_branch(asked, about, chosen))
     call = Call(asked, command, about, chosen, deploy, plan)
@@ -84,8 +94,9 @@ async def _said_in_slack(asked: Asked, command: Command, world: CommandWorld) ->
     return say_in_slack.which_pull_request(command.verb, result)
 
 
-def _environment(command: Command, about: About) -> str | Reply:
-    """The environment that is meant: the one named, else the only one that comes into question."""
+async def _environments(command: Command, about: About, world: CommandWorld) -> tuple[str, ...] | Reply:
+    """The environment that is meant: the one named, else the only one that comes into question. What only reads
+    is told of each; an answer goes to the one incident that is open."""
     deployed = tuple(one.environment for one in about.deploys)
     known = tuple(dict.fromkeys((*deployed, *about.environments)))
     if command.environment is not None:
@@ -93,11 +104,18 @@ def _environment(command: Command, about: About) -> str | Reply:
         alike = [name for name in known if name == wanted] or [
             name for name in known if name.casefold() == wanted.casefold()
         ]
-        return alike[0] if len(alike) == 1 else say.unknown_environment(command.verb, wanted, known)
+        return (alike[0],) if len(alike) == 1 else say.unknown_environment(command.verb, wanted, known)
     candidates = deployed or known
-    if len(candidates) > 1 and command.verb not in ("freeze", "unfreeze") and not command.whole_repository:
-        return say.which_environment(command.verb, candidates)
-    return candidates[0] if candidates else ""
+    if len(candidates) < 2 or command.verb in ("freeze", "unfreeze") or command.whole_repository:
+        return candidates[:1] or ("",)
+    if command.verb in READING:
+        return candidates[:MOST_ENVIRONMENTS]
+    if command.verb in _ABOUT_AN_INCIDENT:
+        incidents = {one.environment: await world.incident_of(one) for one in about.deploys}
+        live = [name for name, found in incidents.items() if found and found.closed_at_s is None]
+        if len(live) == 1:
+            return (live[0],)
+    return say.which_environment(command.verb, candidates)
 
 
 def _of_branch(asked: Asked, about: About, environment: str) -> Deploy:

@@ -15,17 +15,22 @@ from rich.table import Table
 
 from bot.failures import BadConfiguration
 from bot.settings import Settings
-from bot.store import EVERYWHERE, Store, SwitchName, branch_target
+from bot.store import EVERYWHERE, Store, SwitchName, SwitchRow, branch_target
 from policies.chatops import Command, Misunderstood, parse_slack
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 TERMINAL = "the terminal"
 
-Repo = Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="The repository; * for all of them.")]
+Repo = Annotated[
+    str | None,
+    typer.Option(
+        "--repo", metavar="OWNER/NAME", help="The repository; * for all. Without it: list what is on."
+    ),
+]
 Environment = Annotated[
     str | None, typer.Option("--environment", "-e", help="One environment; without it: the kill switch.")
 ]
-Branch = Annotated[str, typer.Option("--branch", "-b", help="The branch.")]
+Branch = Annotated[str | None, typer.Option("--branch", "-b", help="The branch.")]
 For = Annotated[
     str | None, typer.Option("--for", metavar="2h", help="How long; without it: until it is lifted.")
 ]
@@ -39,25 +44,78 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Tools")(command)
 
 
-def hold(repo: Repo, environment: Environment = None, for_: For = None, reason: Reason = "") -> None:
+def hold(
+    repo: Repo = None,
+    environment: Environment = None,
+    for_: For = None,
+    reason: Reason = "",
+    as_json: JsonFlag = False,
+) -> None:
     """Watch and report, never act: one environment, or (without --environment) the whole repository."""
-    name, target = _switch(repo, environment)
-    _set(name, target, for_, reason)
+    if repo is None:
+        _list(as_json, environment, for_, reason)
+    else:
+        name, target = _switch(repo, environment)
+        _set(name, target, for_, reason)
 
 
-def resume(repo: Repo, environment: Environment = None) -> None:
+def resume(repo: Repo = None, environment: Environment = None, as_json: JsonFlag = False) -> None:
     """Lift a hold or kill switch. Exit 1: it was not on."""
-    _clear(*_switch(repo, environment))
+    if repo is None:
+        _list(as_json, environment)
+    else:
+        _clear(*_switch(repo, environment))
 
 
-def freeze(repo: Repo, branch: Branch, reason: Reason, for_: For = None) -> None:
+def freeze(
+    repo: Repo = None,
+    branch: Branch = None,
+    reason: Reason = "",
+    for_: For = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Freeze a branch: pull requests to it get the failing check `rollback/freeze`, written by the worker."""
-    _set(SwitchName.FREEZE, branch_target(_checked(repo), branch), for_, reason)
+    if repo is None:
+        _list(as_json, branch, reason, for_)
+    elif not reason.strip():
+        raise BadConfiguration("A freeze needs a reason, which everybody it stops is shown: --reason WHY.")
+    else:
+        _set(SwitchName.FREEZE, _branch(repo, branch), for_, reason)
 
 
-def unfreeze(repo: Repo, branch: Branch) -> None:
+def unfreeze(repo: Repo = None, branch: Branch = None, as_json: JsonFlag = False) -> None:
     """Lift a freeze. Exit 1: the branch was not frozen."""
-    _clear(SwitchName.FREEZE, branch_target(_checked(repo), branch))
+    if repo is None:
+        _list(as_json, branch)
+    else:
+        _clear(SwitchName.FREEZE, _branch(repo, branch))
+
+
+def _branch(repo: str, branch: str | None) -> str:
+    if not branch:
+        raise BadConfiguration("Name the branch too: --branch main.")
+    return branch_target(_checked(repo), branch)
+
+
+def _list(as_json: bool, *more: str | None) -> None:
+    """Every switch that is on, whoever set it and where; with `more` somebody meant to set one."""
+    if any(more):
+        raise BadConfiguration("Nothing was changed: name the repository, --repo owner/name (or * for all).")
+    on = Store(Settings.load().database).all_switches(time.time())
+    if as_json:
+        typer.echo(json.dumps({"switches": [switch._asdict() for switch in on]}))
+        return
+    for switch in on:
+        typer.echo(_said(switch))
+    if not on:
+        typer.echo("No hold, freeze or kill switch is on.")
+
+
+def _said(switch: SwitchRow) -> str:
+    ends = f" until {_utc(switch.until_s)} UTC" if switch.until_s is not None else ""
+    where = f" on {switch.place}" if switch.place else ""
+    reason = switch.reason or "no reason"
+    return f"On: {switch.name} {switch.target}{ends}, by {switch.actor}{where}: {reason}"
 
 
 def audit(
@@ -80,10 +138,7 @@ def audit(
         )
         return
     for switch in switches:
-        ends = f" until {_utc(switch.until_s)} UTC" if switch.until_s is not None else ""
-        typer.echo(
-            f"On: {switch.name} {switch.target}{ends}, by {switch.actor}: {switch.reason or 'no reason'}"
-        )
+        typer.echo(_said(switch))
     table = Table("when (UTC)", "who", "where", "what", "answer")
     for row in rows:
         table.add_row(_utc(row.at_s), row.who, row.place, row.what, row.answer)

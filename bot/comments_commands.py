@@ -108,3 +108,23 @@ def which_service(verb: str) -> Reply:
         "I have heard of no deploy of this repository yet, so there is no service to hold.",
         f"`/rollback {verb} --repo` is for the repository as a whole.",
     )
+
+
+def of_several(replies: dict[str, Reply]) -> Reply:
+    """The answers for several environments as one."""
+    first = next(iter(replies.values()))
+    parts: list[Part] = []
+    for environment, reply in replies.items():
+        lead = " ".join(part for part in (reply.result, reply.why, reply.next) if part)
+        parts += [Part("", f"**{inline(environment, 100)}** {lead}"), *reply.parts]
+    incidents = {reply.incident_id for reply in replies.values() if reply.incident_id}
+    moods = {reply.mood for reply in replies.values()}
+    mood = Mood.ACCEPTED if Mood.ACCEPTED in moods else first.mood
+    which = f"In {listed(tuple(replies))}:"
+    return Reply(
+        mood,
+        f"{len(replies)} environments.",
+        which,
+        parts=tuple(parts),
+        incident_id=incidents.pop() if len(incidents) == 1 else None,
+    )

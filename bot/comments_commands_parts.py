@@ -46,7 +46,7 @@ def plan_part(
     lines = [
         f"- **Deploy** {short(deploy.sha)} in {inline(deploy.environment, 100)}, decided on "
         f"{short(order.expected_head)} as the head of {inline(order.branch, 120)}",
-        f"- **Commits** {commits}, newest first, by `git revert -m 1`",
+        f"- **Commits** {commits}, newest first, by `git revert` (`-m 1` for a merge)",
         f"- **Files** {shown_paths(considered.files) or 'none that I know'}",
     ]
     if rehearsed is not None and rehearsed.conflicts:

@@ -339,6 +339,11 @@ class CommandDesk:
             return Relanded(None, made.reason, made.conflicts, made.command)
         title, body = reland_pull_request(about, incident, made.relands, asked, plan)
         proposed = self._conversation.propose(repository, made.branch, branch, title, body, draft=True)
+        if proposed.merged:
+            why = f"#{proposed.number} brought #{pull.number} back already and was merged."
+            return Relanded(
+                None, f"{why} If that was rolled back too, say /rollback reland on #{proposed.number}."
+            )
         return Relanded(proposed)
 
 

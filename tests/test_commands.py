@@ -8,9 +8,11 @@ import pytest
 
 from bot.chatops import answer
 from bot.command_ports import Followed, Later, Relanded, Standing
+from bot.comments_commands import command_comment
 from bot.failures import CannotReachForge, CannotReadRepository, CannotStore
-from policies.asked import Mood, spoken
+from policies.asked import Mood, Reply, spoken
 from policies.facts import (
+    Deploy,
     Incident,
     IncidentState,
     PersonOrder,
@@ -163,6 +165,35 @@ async def test_of_two_environments_one_must_be_named() -> None:
     assert named.given and mood(named) is Mood.ACCEPTED
 
 
+async def test_an_answer_goes_to_the_one_environment_whose_incident_is_open() -> None:
+    class Two(FakeDesk):
+        async def incident_of(self, deploy: Deploy) -> Incident | None:
+            return incidents.ASKED if deploy.environment == "production" else incidents.RECOVERED
+
+    world = Two(about_=TWO)
+    assert (await told("/rollback approve", world)).startswith("Approved.")
+    both = FakeDesk(about_=TWO, incident=incidents.ASKED)
+    assert "It could be `develop` or `production`." in await told("/rollback approve", both)
+    assert acted(both) == set()
+
+
+async def test_what_only_reads_is_told_of_every_environment() -> None:
+    world = FakeDesk(about_=TWO, incident=incidents.ASKED, role_="read")
+    assert await told("/rollback status", world) == "2 environments. In `develop` and `production`:"
+    text = command_comment(world.noted[0][0], world.replies[0])
+    assert text.count("A question is open until") == 2
+    assert "**`develop`** Status of #42." in text and "**`production`** Status of #42." in text
+    refused = FakeDesk(about_=TWO, role_="none")
+    assert "this needs `read`" in command_comment(
+        asked("/rollback why"), await _last(refused, "/rollback why")
+    )
+
+
+async def _last(world: FakeDesk, text: str) -> Reply:
+    await told(text, world)
+    return world.replies[-1]
+
+
 async def test_an_environment_that_nobody_knows_is_said_to_be_unknown() -> None:
     world = FakeDesk()
     assert await told("/rollback --env prod --reason x", world) == (
@@ -269,7 +300,7 @@ async def test_a_dry_run_prints_the_plan_and_changes_nothing() -> None:
     plan, gates = world.replies[0].parts
     assert plan.text == (
         "- **Deploy** aaaaaaaa in `develop`, decided on aaaaaaaa as the head of `develop`\n"
-        "- **Commits** aaaaaaaa, newest first, by `git revert -m 1`\n"
+        "- **Commits** aaaaaaaa, newest first, by `git revert` (`-m 1` for a merge)\n"
         "- **Files** `app/settings.py`\n"
         "- **Rehearsal** Reverted.\n"
         "- **Then** a push to `develop`, never forced, or a pull request if the branch takes no push\n"

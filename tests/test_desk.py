@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -320,6 +321,21 @@ def test_switches_in_the_terminal(sqlite_url: str, monkeypatch: pytest.MonkeyPat
     )
     assert held.exit_code == 0 and held.output.startswith("hold of acme/stagelog:develop is on until ")
     assert run.invoke(app, ["freeze", "--repo", NAME, "-b", "develop", "--reason", "x"]).exit_code == 0
+    listed = run.invoke(app, ["hold"])
+    assert listed.exit_code == 0 and "On: hold acme/stagelog:develop until 20" in listed.output
+    assert "On: freeze acme/stagelog@develop, by " in listed.output
+    rows = json.loads(run.invoke(app, ["unfreeze", "--json"]).output)["switches"]
+    assert [(row["name"], row["target"]) for row in rows] == [
+        ("freeze", "acme/stagelog@develop"),
+        ("hold", "acme/stagelog:develop"),
+    ]
+    for forgotten in (
+        ["hold", "-e", "develop"],
+        ["freeze", "-b", "develop", "--reason", "x"],
+        ["hold", "--for", "2h"],
+    ):
+        assert "Nothing was changed: name the repository" in str(run.invoke(app, forgotten).exception)
+    assert "needs a reason" in str(run.invoke(app, ["freeze", "--repo", NAME, "-b", "develop"]).exception)
     assert run.invoke(app, ["hold", "--repo", NAME, "--for", "2 parsecs"]).exit_code != 0
     assert run.invoke(app, ["unfreeze", "--repo", NAME, "-b", "develop"]).exit_code == 0
     assert run.invoke(app, ["unfreeze", "--repo", NAME, "-b", "develop"]).exit_code == 1
