@@ -336,13 +336,14 @@ class TestWhenItCannotBeStored:
         assert "mistake" not in answer.get_data(as_text=True)
 
 
-class TestPublishedExamples:
-    @pytest.fixture(scope="class")
-    def examples(self) -> list[tuple[str, dict[str, Any]]]:
-        if not EXAMPLES.is_dir():
-            pytest.skip("The published example payloads are not on this machine.")
-        return [(path.name, json.loads(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.json"))]
+@pytest.fixture(scope="module")
+def examples() -> list[tuple[str, dict[str, Any]]]:
+    if not EXAMPLES.is_dir():
+        pytest.skip("The published example payloads are not on this machine.")
+    return [(path.name, json.loads(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.json"))]
 
+
+class TestPublishedExamples:
     def test_each_is_stored_or_ignored_and_never_refused(
         self, web: Web, examples: list[tuple[str, dict[str, Any]]]
     ) -> None:
