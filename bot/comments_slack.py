@@ -149,7 +149,7 @@ def answer_text(asked: Asked, reply: Reply) -> Text:
     blocks = [*sections(cleaned(_named(lead, asked)), target)]
     for part in reply.parts:
         if part.title:
-            blocks.append(section(f"*{escaped(cleaned(part.title))}*"))
+            blocks.append(section(f"*{escaped(words(cleaned(part.title), 150))}*"))
         text = part.text if part.is_for_asker else cleaned(part.text)
         text = cap(text, max_bytes=MOST_MESSAGE_BYTES)[0]
         blocks += [*log_sections(text)] if part.is_log else [*sections(_named(text, asked), target)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.command_ports import About, Considered, Followed, Later, Relanded, Standing
 from bot.failures import BotFailure
-from policies.asked import Asked, Reply
+from policies.asked import Asked, Mood, Reply
 from policies.chatops import Misunderstood, parse_comment
 from policies.eligibility import may_roll_back
 from policies.facts import (
@@ -96,6 +96,8 @@ class FakeDesk:
     switches: tuple[Standing, ...] = ()
     relanded: Relanded | BotFailure = field(default_factory=lambda: Relanded(PULL_REQUEST))
     unanswered: BotFailure | None = None
+    login: str = ""
+    """Whose a Slack user is on GitHub."""
 
     did: list[str] = field(default_factory=list)
     given: list[tuple[PersonOrder, bool]] = field(default_factory=list)
@@ -169,6 +171,16 @@ class FakeDesk:
 
     async def standing(self, repository: str, service: str, branch: str) -> tuple[Standing, ...]:
         return self.switches
+
+    async def identified(self, asked: Asked) -> Asked:
+        return replace(asked, who=self.login)
+
+    async def connect(self, asked: Asked) -> Reply:
+        self.did.append("connect")
+        return Reply(Mood.REFUSED, "Not connected.")
+
+    async def overview(self, asked: Asked) -> Reply:
+        return Reply(Mood.ACCEPTED, "Status.")
 
     async def reland(self, asked: Asked, about: About, plan: Plan, incident: Incident | None) -> Relanded:
         self.did.append("reland")

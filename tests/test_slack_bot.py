@@ -1,0 +1,380 @@
+"""The bot's side of Slack over real HTTP: answers, messages of incidents, and who is who on GitHub."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from bot.command_ports import question_of
+from bot.comments_slack import incident_text
+from bot.engine_client import EngineClient
+from bot.failures import CannotReachChat
+from bot.inbox import CommentHeard, DurableInbox
+from bot.slack_api import Address, NotDelivered, SlackApi, Text, may_be_posted_to
+from bot.slack_channels import SlackChannels, _fingerprint, channels_of
+from bot.slack_connect import VALID_S, BadLink, Connecting, ConnectLinks, hash_of
+from bot.slack_place import Chat, SlackPlace, Whispering
+from bot.store import DeployStatus, Store
+from bot.store_slack import SlackMessage
+from policies.asked import Asked, Mood, Reply
+from policies.chatops import Command
+from rehearsal.slack import Slack
+from tests import incidents
+from tests.deliveries import prepare
+from tests.incidents import ASKED, DETECTED, PLAN, RECOVERED, REVERTED
+
+NOW_S = time.time()
+TEXT = Text("hello")
+
+
+@pytest.fixture
+def slack() -> Iterator[Slack]:
+    with Slack() as slack:
+        slack.channel("deploys")
+        yield slack
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Iterator[Store]:
+    opened = Store(sqlite_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = f"sqlite:///{tmp_path / 'either.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    prepare(url)
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+def api(slack: Slack) -> SlackApi:
+    return SlackApi(slack.token, slack.api_url)
+
+
+# --- channels ----------------------------------------------------------------------------------------
+
+TOLD = replace(PLAN, notify=("slack://#deploys",))
+
+
+def channels(slack: Slack, store: Store) -> SlackChannels:
+    return SlackChannels(api(slack), store, names={"team": "slack://#deploys"}, base_url=None)
+
+
+def test_an_incident_is_one_message_and_a_new_one_when_a_person_must_act(slack: Slack, store: Store) -> None:
+    tell = channels(slack, store).tell
+    assert tell(DETECTED, TOLD) and tell(DETECTED, TOLD)
+    (message,) = slack.messages("deploys")
+    assert "is failing" in message.words and message.edits == []
+    assert tell(ASKED, TOLD) and tell(ASKED, TOLD)
+    first, question = slack.messages("deploys")
+    assert "goes on in a newer message" in first.words
+    assert question.buttons["Approve"]["value"] == question_of(ASKED)
+    for state in (REVERTED, RECOVERED, RECOVERED):
+        assert tell(state, TOLD)
+    assert len(slack.messages("deploys")) == 2
+    assert "Healthy again" in question.words and question.buttons == {} and len(question.edits) == 2
+    assert [method for method, _ in slack.calls] == [
+        "chat.postMessage",
+        "chat.postMessage",
+        "chat.update",
+        "chat.update",
+        "chat.update",
+    ]
+
+
+def test_a_message_that_was_posted_right_before_a_crash_is_found_and_not_posted_again(
+    slack: Slack, store: Store
+) -> None:
+    told = channels(slack, store)
+    assert told.tell(DETECTED, TOLD)
+    where = slack.channel("deploys")
+    # As a worker leaves it that dies after the post and before it could write down where it stands.
+    said = _fingerprint(incident_text(ASKED, TOLD, None))
+    before = store.slack_message(ASKED.id, "#deploys")
+    assert before is not None
+    api(slack).post(where, incident_text(ASKED, TOLD, None), {"incident": ASKED.id, "said": said})
+    store.save_slack_message(before._replace(pending=said), NOW_S)
+    assert told.tell(ASKED, TOLD)
+    assert len(slack.messages("deploys")) == 2
+    after = store.slack_message(ASKED.id, "#deploys")
+    assert after is not None and after.ts == slack.messages("deploys")[1].ts and after.pending is None
+
+
+def test_a_slack_that_is_away_is_told_later_and_stops_nothing(slack: Slack, store: Store) -> None:
+    told = channels(slack, store)
+    slack.out_of_order = True
+    assert told.tell(DETECTED, TOLD) is False
+    slack.out_of_order = False
+    assert told.tell(DETECTED, TOLD) is True
+    assert len(slack.messages("deploys")) == 1
+    assert told.tell(DETECTED, replace(PLAN, notify=("slack://#nowhere", "team"))) is False
+    assert told.tell(DETECTED, replace(PLAN, notify=("mailto://x@y", "no-such-name"))) is True
+
+
+NOTIFY = [
+    ("slack://#deploys", ("#deploys",), ()),
+    ("slack://deploys", ("#deploys",), ()),
+    ("slack://C0123456789", ("C0123456789",), ()),
+    ("team", ("#team-a",), ()),
+    ("tokens", (), ("tokens",)),
+    ("mailto://ops@example.com", (), ("mailto://ops@example.com",)),
+    ("slack://xoxb-1/#deploys", (), ("slack://xoxb-1/#deploys",)),
+    ("#deploys", (), ("#deploys",)),
+    ("slack://#a b", (), ("slack://#a b",)),
+]
+
+
+@pytest.mark.parametrize(("entry", "used", "unusable"), NOTIFY)
+def test_what_notify_may_say(entry: str, used: tuple[str, ...], unusable: tuple[str, ...]) -> None:
+    names = {"team": "slack://#team-a", "tokens": "json://example.com"}
+    assert channels_of((entry, entry), names) == (used, unusable * 2)
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+def test_an_answer_goes_where_it_was_asked_then_to_the_channel_then_to_the_person(slack: Slack) -> None:
+    dana = slack.person("dana")
+    whispering = Whispering(api(slack))
+    slack.listen("http://127.0.0.1:9/")
+    said = slack._new(dana, "deploys")
+    here = Address(f"{slack.url}/commands/{said.id}", slack.channel("deploys"), "dana")
+    for _ in range(6):
+        whispering.whisper(time.time(), dana.id, here, TEXT)
+    assert len(said.answers) == 5 and said.refused_answers == 1
+    assert len(slack.messages("deploys", only_for=dana.id)) == 6, "the sixth by chat.postEphemeral"
+    whispering.whisper(time.time() - 1_800, dana.id, here, TEXT)
+    assert said.refused_answers == 1, "after half an hour the address is not tried"
+    whispering.whisper(time.time(), dana.id, Address("", "C0UNKNOWN", ""), TEXT)
+    assert [message.channel for message in slack.messages(dana.id)] == [dana.id]
+    slack.out_of_order = True
+    with pytest.raises(CannotReachChat):
+        whispering.whisper(time.time(), dana.id, here, TEXT)
+
+
+ADDRESSES = [
+    ("https://hooks.slack.com/commands/T1/1/x", "https://slack.com/api", True),
+    ("https://hooks.slack-gov.com/actions/T1/1/x", "https://slack.com/api", True),
+    ("http://hooks.slack.com/commands/x", "https://slack.com/api", False),
+    ("https://hooks.slack.com:8443/x", "https://slack.com/api", False),
+    ("https://slack.com.evil.example/x", "https://slack.com/api", False),
+    ("https://evilslack.com/x", "https://slack.com/api", False),
+    ("https://user@hooks.slack.com/x", "https://slack.com/api", False),
+    ("https://127.0.0.1/x", "https://slack.com/api", False),
+    ("http://169.254.169.254/latest/meta-data", "https://slack.com/api", False),
+    ("http://127.0.0.1:4000/commands/x", "http://127.0.0.1:4000/api", True),
+    ("http://127.0.0.1:4001/commands/x", "http://127.0.0.1:4000/api", False),
+    ("http://localhost:4000/commands/x", "http://127.0.0.1:4000/api", False),
+    ("https://hooks.slack.com/x", "http://127.0.0.1:4000/api", True),
+    ("https://hooks.slack.com\\@127.0.0.1/x", "https://slack.com/api", False),
+    ("http://[::1", "https://slack.com/api", False),
+    ("", "https://slack.com/api", False),
+]
+
+
+@pytest.mark.parametrize(("url", "api_url", "allowed"), ADDRESSES)
+def test_answers_go_to_slack_alone(url: str, api_url: str, allowed: bool) -> None:
+    assert may_be_posted_to(url, api_url) is allowed
+    if not allowed:
+        with pytest.raises(NotDelivered):
+            SlackApi("xoxb-1", api_url).respond(url, TEXT)
+
+
+async def test_a_request_is_answered_once_however_often_the_step_runs(slack: Slack, store: Store) -> None:
+    dana = slack.person("dana")
+    said = slack._new(dana, "deploys")
+    address = Address(f"{slack.url}/commands/{said.id}", "", "dana")
+    asked = Asked(
+        "slack-1", "slack", "", "", 0, time.time(), None, answer_to=address.packed(), account=f"T1/{dana.id}"
+    )
+    DurableInbox(store, EngineClient(lambda: store.engine)).accept(asked.id, CommentHeard(asked), time.time())
+    place = SlackPlace(Whispering(api(slack)), store)
+    await asyncio.gather(*(place.answer(asked, Reply(Mood.ACCEPTED, "Done.")) for _ in range(4)))
+    assert [answer.words for answer in said.answers] == ["*Done.*"]
+
+
+# --- who is who --------------------------------------------------------------------------------------
+
+
+class Team:
+    """Linking with a clock of its own; what would be whispered is kept."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.now_s, self.links = store, NOW_S, ConnectLinks("signing-secret")
+        self.whispered: list[tuple[str, Text]] = []
+        self.silent = False
+        self.connecting = Connecting(
+            store, self.links, self._whisper, "https://bot.example.com", lambda: self.now_s
+        )
+
+    def _whisper(self, _at_s: float, user: str, _address: Address, said: Text) -> None:
+        if self.silent:
+            raise CannotReachChat("Slack did not answer.")
+        self.whispered.append((user, said))
+
+    def slack(self, user: str, word: str = "", button: str = "", request: str = "") -> Reply:
+        asked = Asked(
+            request or f"slack-{user}-{word}-{self.now_s}-{len(self.whispered)}",
+            *("slack", "", "", 0, self.now_s),
+            Command("connect", word=word),
+            answer_to=Address("", "", user.lower()).packed(),
+            account=f"T1/{user}",
+            button=button,
+        )
+        return self.connecting.connect(asked)
+
+    def github(self, login: str, word: str, comment: int = 7) -> Reply:
+        asked = Asked(
+            f"comment-{comment}", "github", login, "a/b", 42, self.now_s, Command("connect", word=word)
+        )
+        return self.connecting.connect(asked)
+
+    def code(self, user: str) -> str:
+        reply = self.slack(user, request=f"asks-{user}-{self.now_s}")
+        code = self.links.code(f"asks-{user}-{self.now_s}")
+        assert f"/rollback connect {code}" in reply.parts[0].text and reply.parts[0].is_for_asker
+        return code
+
+    def login(self, user: str) -> str | None:
+        return self.store.slack_login("T1", user)
+
+
+@pytest.fixture
+def team(store: Store) -> Team:
+    return Team(store)
+
+
+def test_a_user_is_linked_by_a_comment_and_a_yes(either_store: Store) -> None:
+    team = Team(either_store)
+    code = team.code("UDANA")
+    assert team.login("UDANA") is None
+    assert team.github("dana", code).result == "Almost connected." and team.login("UDANA") is None
+    assert team.whispered[0][0] == "UDANA"
+    assert team.slack("UDANA", "yes", hash_of(code)).result == "Connected."
+    assert team.login("UDANA") == "dana"
+    # Again, by another login: the new link replaces the old one.
+    team.now_s += 60
+    again = team.code("UDANA")
+    team.github("lee", again)
+    team.slack("UDANA", "yes", hash_of(again))
+    assert team.login("UDANA") == "lee"
+    assert team.slack("UDANA", "off").result == "Disconnected." and team.login("UDANA") is None
+    assert team.slack("UDANA", "off").result == "Not connected."
+
+
+def test_steps_that_run_twice_say_the_same(team: Team) -> None:
+    code = team.code("UDANA")
+    assert team.code("UDANA") == code
+    first, again = team.github("dana", code), team.github("dana", code)
+    assert first == again and first.result == "Almost connected."
+    said = [team.slack("UDANA", "yes", hash_of(code), request="click-1").result for _ in range(2)]
+    assert said == ["Connected.", "Connected."] and team.login("UDANA") == "dana"
+
+
+def test_neither_a_code_nor_a_comment_nor_a_foreign_yes_links_anybody(team: Team) -> None:
+    code = team.code("UDANA")
+    assert team.slack("UMALLORY", "yes", hash_of(code)).result == "Not connected."
+    assert team.slack("UDANA", "yes", hash_of(code)).result == "Not connected.", "nobody wrote it on GitHub"
+    assert team.github("mallory", code).result == "Almost connected."
+    assert team.github("dana", code, comment=8).result == "Not connected.", "one code, one comment"
+    assert team.slack("UMALLORY", "yes", hash_of(code)).result == "Not connected."
+    assert team.slack("UDANA", "no", hash_of(code)).result == "Not connected."
+    assert team.slack("UDANA", "yes", hash_of(code)).result == "Not connected.", "she said no"
+    assert team.login("UDANA") is None and team.login("UMALLORY") is None
+
+
+def test_ten_minutes_are_ten_minutes(team: Team) -> None:
+    code = team.code("UDANA")
+    team.now_s += VALID_S + 1
+    assert team.github("dana", code).result == "Not connected."
+    code = team.code("UDANA")
+    team.github("dana", code)
+    team.now_s += VALID_S + 1
+    assert (
+        team.slack("UDANA", "yes", hash_of(code)).result == "Not connected." and team.login("UDANA") is None
+    )
+
+
+def test_a_new_code_ends_the_old_one_and_a_guess_is_nothing(team: Team) -> None:
+    old = team.code("UDANA")
+    team.now_s += 1
+    new = team.code("UDANA")
+    assert old != new and team.github("dana", old).result == "Not connected."
+    assert team.github("dana", "AAAAA-AAAAA", comment=9).result == "Not connected."
+    assert team.github("dana", new, comment=10).result == "Almost connected."
+
+
+def test_github_ends_every_link_to_a_login_and_those_on_their_way(team: Team) -> None:
+    code = team.code("UDANA")
+    team.github("dana", code)
+    team.slack("UDANA", "yes", hash_of(code))
+    other = team.code("UMALLORY")
+    team.github("Dana", other, comment=8)
+    assert team.github("dana", "off", comment=9).result == "Disconnected."
+    assert team.login("UDANA") is None
+    assert team.slack("UMALLORY", "yes", hash_of(other)).result == "Not connected."
+
+
+def test_a_slack_that_is_away_is_said_on_github(team: Team) -> None:
+    code = team.code("UDANA")
+    team.silent = True
+    reply = team.github("dana", code)
+    assert reply.mood is Mood.REFUSED and "I could not ask them there" in reply.why
+
+
+def test_no_code_stands_in_the_database_and_no_link_is_made_without_the_secret(team: Team) -> None:
+    code = team.code("UDANA")
+    with team.store.reading() as connection:
+        rows = connection.execute(text("SELECT * FROM slack_connects")).all()
+    assert code not in str(rows) and hash_of(code) in str(rows)
+    link = team.links.link("https://bot.example.com", "slack-1")
+    token = link.partition("token=")[2]
+    assert link.startswith("https://bot.example.com/slack/connect?token=")
+    assert team.links.request_of(token) == "slack-1"
+    assert ConnectLinks("another-secret").code("slack-1") != team.links.code("slack-1")
+    for bad in ("", "x", token[:-2], token[::-1], token + "x"):
+        with pytest.raises(BadLink) as refused:
+            team.links.request_of(bad)
+        assert not refused.value.expired
+    with pytest.raises(BadLink):
+        ConnectLinks("another-secret").request_of(token)
+
+
+async def test_a_button_means_its_own_incident_and_a_name_means_what_github_writes(store: Store) -> None:
+    store.save_incident(ASKED)
+    store.note_deploy(ASKED.deploy, DeployStatus.SUCCEEDED, NOW_S)
+    chat = Chat(store, None)
+    asked = Asked("slack-1", "slack", "", "", 0, NOW_S, Command("approve"), account="T1/UDANA")
+    pressed = replace(asked, button=question_of(ASKED))
+    found = await chat.identified(pressed)
+    assert (found.repository, found.number, found.who) == ("acme/stagelog", 42, "")
+    about = await chat.of_button(pressed)
+    assert about is not None and about.deploys == (ASKED.deploy,) and about.pull_request == incidents.PULL
+    assert await chat.identified(replace(asked, button="gone|1.000")) == replace(asked, button="gone|1.000")
+    assert await chat.of_button(replace(asked, button="gone|1.000")) is None
+    typed = await chat.identified(replace(asked, repository="ACME/StageLog", number=42))
+    assert typed.repository == "acme/stagelog"
+    assert (await chat.connect(asked)).why == "Slack is not set up on this server."
+
+
+def test_messages_are_remembered_on_both_databases(either_store: Store) -> None:
+    message = SlackMessage("i-1", "#deploys", None, None, None, "abc")
+    either_store.save_slack_message(message, 1.0)
+    either_store.save_slack_message(
+        message._replace(ts="1.2", channel_id="C1", said="abc", pending=None), 2.0
+    )
+    found = either_store.slack_message("i-1", "#deploys")
+    assert found == SlackMessage("i-1", "#deploys", "C1", "1.2", "abc", None)
+    assert either_store.slack_message("i-1", "#other") is None
+    assert not either_store.claim_answer("slack-unknown")
