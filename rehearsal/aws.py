@@ -22,6 +22,7 @@ from rehearsal.surroundings import RehearsalFailed, bare_environment
 
 START_WITHIN_S = 60.0
 METRICS_PERIOD_S = 1.0
+ADMINISTRATOR = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
 CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
@@ -44,7 +45,11 @@ class Aws:
         log: Path | None = None,
         janitor: Janitor | None = None,
         tags: dict[str, dict[str, str]] | None = None,
+        iam: dict[str, Any] | None = None,
+        offline: frozenset[str] = frozenset(),
     ) -> None:
+        """`tags` by target group; `iam`: who may do what (see `aws_gate.Gate`), everybody everything without it;
+        `offline`: instances whose agent was heard of and no longer answers."""
         self.region = region
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
@@ -60,6 +65,8 @@ class Aws:
             "metrics_period_s": METRICS_PERIOD_S,
             "instances": instances,
             "environment": environment,
+            "iam": iam,
+            "offline": sorted(offline),
             "target_groups": [
                 {
                     "name": group.name,

@@ -18,6 +18,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from rehearsal.aws_elb import MetricsPublisher, Prober, create_load_balancing, patch_target_health
+from rehearsal.aws_gate import Gate, patch_authorization
 from rehearsal.aws_ssm import Agent, patch_commands, stop_running_commands
 from rehearsal.serving import Server
 
@@ -42,8 +43,10 @@ def main() -> None:
     threading.Thread(target=_end_with_the_owner, daemon=True).start()
     prober = Prober(spec["control_url"])
     patch_target_health(prober)
-    patch_commands(Agent(spec["instances"], spec["environment"]))
+    patch_commands(Agent(spec["instances"], spec["environment"], offline=frozenset(spec["offline"])))
     arns = create_load_balancing(spec["region"], spec)
+    if spec["iam"] is not None:
+        patch_authorization(Gate(spec["iam"]))
     MetricsPublisher(prober, spec["region"], arns, spec["metrics_period_s"]).start()
     server = Server("aws", DomainDispatcherApplication(create_backend_app), spec["port"]).start()
     print(json.dumps({"url": server.url, **arns}), flush=True)

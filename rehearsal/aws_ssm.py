@@ -27,9 +27,15 @@ class Agent:
     """What the SSM agent of each known instance would do."""
 
     def __init__(
-        self, instances: dict[str, str], environment: dict[str, str], *, delay_s: float = 0.15
+        self,
+        instances: dict[str, str],
+        environment: dict[str, str],
+        *,
+        delay_s: float = 0.15,
+        offline: frozenset[str] = frozenset(),
     ) -> None:
         self.instances = instances
+        self.offline = offline
         self.environment = environment
         self.delay_s = delay_s
         self.started_s = time.time()
@@ -199,7 +205,7 @@ def patch_commands(agent: Agent) -> None:
 
     def send(self: ssm.SimpleSystemManagerBackend, **named: Any) -> RealCommand:
         for name in named["instance_ids"] or []:
-            if name not in agent.instances:
+            if name not in agent.instances or name in agent.offline:
                 raise SSMException(
                     "InvalidInstanceId", f"Instances [[{name}]] not in a valid state for account"
                 )
@@ -221,7 +227,7 @@ def patch_commands(agent: Agent) -> None:
         known = [
             {
                 "InstanceId": name,
-                "PingStatus": "Online",
+                "PingStatus": "ConnectionLost" if name in agent.offline else "Online",
                 "LastPingDateTime": time.time(),
                 "AgentVersion": "3.3.987.0",
                 "IsLatestVersion": True,

@@ -106,6 +106,7 @@ def _claims_of_recovery(story: Story, deploy: Deployed) -> None:
     claims.comment_says(ending.comment, "recovered", why="The comment says that the service recovered.")
     claims.no_comment(HARMLESS_PULL)
     claims.nothing_leaked()
+    claims.aws_refused_nothing()
     claims.site_answers(200)
     ending.outcome = "recovered"
 

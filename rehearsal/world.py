@@ -31,7 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rehearsal.aws import Aws
+from rehearsal.aws import ADMINISTRATOR, CREDENTIALS, Aws
 from rehearsal.bot_processes import BotFailed, BotProcesses
 from rehearsal.github import GitHub
 from rehearsal.github_state import Comment
@@ -55,6 +55,7 @@ PEOPLE = {
     "sam": ("Sam Ito", "triage"),
 }
 READY_WITHIN_S = 60.0
+POLICY = Path(__file__).resolve().parent.parent / "docs" / "iam-policy.json"
 
 
 class WorldFailed(RehearsalFailed):
@@ -116,11 +117,24 @@ class World:
             log=self.folder / "logs" / "aws.log",
             janitor=self.janitor,
             tags={TARGET_GROUP: {"rollback-bot": f"{OWNER}/{NAME}"}},
+            iam=self._rights(),
         )
         self.traffic = Traffic(self.load_balancer.url)
         self.slack = Slack()
         self.slack.channel("deploys")
         self.slack.listen(f"{self.base_url}/webhooks/slack")
+
+    def _rights(self) -> dict[str, Any] | None:
+        """The bot may do what docs/ says that it needs and nothing else; an installation without docs/ knows no
+        policies."""
+        self.aws_journal = self.folder / "logs" / "aws-calls.jsonl"
+        if not POLICY.is_file():
+            return None
+        everyone = {
+            BOT_SLUG: {"policies": [json.loads(POLICY.read_text())]},
+            CREDENTIALS["aws_access_key_id"]: {"policies": [ADMINISTRATOR]},
+        }
+        return {"principals": everyone, "journal": str(self.aws_journal)}
 
     def __enter__(self) -> World:
         try:
@@ -260,7 +274,7 @@ class World:
             "AWS_ENDPOINT_URL": self.aws.url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_ACCESS_KEY_ID": BOT_SLUG,
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_EC2_METADATA_DISABLED": "true",
             "PROBE_ALLOW": "127.0.0.0/8",
