@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
+from slack_sdk.http_retry import HttpRequest, HttpResponse, RateLimitErrorRetryHandler, RetryState
 
 from bot.failures import CannotReachChat
 
@@ -53,14 +53,15 @@ class SlackApi:
     """Slack's Web API with the bot's token. Every method blocks for some seconds at most and raises
     CannotReachChat. Nothing is asked of Slack before it is needed: no `auth.test` at the start."""
 
-    def __init__(self, token: str, api_url: str) -> None:
+    def __init__(self, token: str, api_url: str, timeout_s: int = TIMEOUT_S) -> None:
         self._api_url = api_url
+        self._timeout_s = timeout_s
         # Its default handler repeats a request whose connection broke, and with it a message that was posted.
         self._client = WebClient(
             token=token,
             base_url=api_url,
-            timeout=TIMEOUT_S,
-            retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=1)],
+            timeout=timeout_s,
+            retry_handlers=[_SoonAgain(max_retry_count=1)],
         )
 
     def post(self, channel: str, text: Text, marker: Mapping[str, str] | None = None) -> Posted:
@@ -121,7 +122,7 @@ class SlackApi:
         if text.blocks:
             body["blocks"] = list(text.blocks)
         try:
-            answer = httpx.post(response_url, json=body, timeout=TIMEOUT_S, follow_redirects=False)
+            answer = httpx.post(response_url, json=body, timeout=self._timeout_s, follow_redirects=False)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
             raise NotDelivered(f"Slack could not be reached ({type(error).__name__}).") from None
         except httpx.HTTPError as error:
@@ -144,6 +145,23 @@ class SlackApi:
         return data if isinstance(data, dict) else {}
 
 
+class _SoonAgain(RateLimitErrorRetryHandler):
+    """Waits where Slack asks for a moment; where it asks for longer, whoever tells decides when to try again."""
+
+    def _can_retry(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        if response is None or response.status_code != 429:
+            return False
+        headers = {name.lower(): values for name, values in response.headers.items()}
+        return next(iter(headers.get("retry-after", ())), "") in ("1", "2", "3")
+
+
 def _said(error: SlackApiError) -> str:
     """Slack's own short word for what is wrong, and never more of what it sent."""
     try:
@@ -154,18 +172,18 @@ def _said(error: SlackApiError) -> str:
 
 
 def may_be_posted_to(url: str, api_url: str) -> bool:
-    """Whether an address to answer to is Slack's own, over TLS; or lies where SLACK_API_URL names a stand-in."""
+    """Whether an address to answer to is Slack's own, over TLS; or on the host that SLACK_API_URL names as a
+    stand-in. No other host of our network is posted to, whoever signed the request."""
     try:
-        parts, api = urlsplit(url), urlsplit(api_url)
-        origin = (parts.scheme, parts.hostname, parts.port)
-        stand_in = (api.scheme, api.hostname, api.port)
+        parts, stand_in = urlsplit(url), urlsplit(api_url).hostname
+        port = parts.port
     except ValueError:
         return False
     if parts.username or parts.password or not parts.hostname or "\\" in url:
         return False
-    if not is_slack(api.hostname) and origin == stand_in:
-        return True
-    return parts.scheme == "https" and parts.port in (None, 443) and is_slack(parts.hostname)
+    if not is_slack(stand_in) and parts.hostname == stand_in:
+        return parts.scheme in ("http", "https")
+    return parts.scheme == "https" and port in (None, 443) and is_slack(parts.hostname)
 
 
 def is_slack(host: str | None) -> bool:

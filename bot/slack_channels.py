@@ -98,7 +98,14 @@ class SlackChannels:
         )
         self._remember(channel, incident, new, said)
         if posted is not None and posted.ts != new.ts:
-            self._api.update(posted, continued_text(incident))
+            self._send_readers_on(posted, incident)
+
+    def _send_readers_on(self, old: Posted, incident: Incident) -> None:
+        """What must be seen stands in the new message; that the old one says so is good to have."""
+        try:
+            self._api.update(old, continued_text(incident))
+        except BotFailure as failure:
+            log.info("notify.old_message", incident=incident.id, reason=failure.reason)
 
     def _post(
         self, there: SlackMessage | None, channel: str, incident: Incident, text: Text, said: str

@@ -28,6 +28,7 @@ from rehearsal.slack import Slack
 from tests import incidents
 from tests.deliveries import prepare
 from tests.incidents import ASKED, DETECTED, PLAN, RECOVERED, REVERTED
+from tests.test_slack_webhook import hanging
 
 NOW_S = time.time()
 TEXT = Text("hello")
@@ -122,6 +123,18 @@ def test_a_slack_that_is_away_is_told_later_and_stops_nothing(slack: Slack, stor
     assert told.tell(DETECTED, replace(PLAN, notify=("mailto://x@y", "no-such-name"))) is True
 
 
+def test_a_slack_that_hangs_costs_its_patience_and_no_more(store: Store) -> None:
+    with hanging() as port:
+        url = f"http://127.0.0.1:{port}"
+        told = SlackChannels(SlackApi("xoxb-1", f"{url}/api", 1), store, names={}, base_url=None)
+        began = time.monotonic()
+        assert told.tell(DETECTED, TOLD) is False
+        print(f"a hanging Slack cost {time.monotonic() - began:.1f} s of patience for 1 s")
+        with pytest.raises(CannotReachChat) as failure:
+            SlackApi("xoxb-1", f"{url}/api", 1).respond(f"{url}/commands/x", TEXT)
+        assert not isinstance(failure.value, NotDelivered), "it may have been posted, so it is not said again"
+
+
 NOTIFY = [
     ("slack://#deploys", ("#deploys",), ()),
     ("slack://deploys", ("#deploys",), ()),
@@ -174,7 +187,9 @@ ADDRESSES = [
     ("https://127.0.0.1/x", "https://slack.com/api", False),
     ("http://169.254.169.254/latest/meta-data", "https://slack.com/api", False),
     ("http://127.0.0.1:4000/commands/x", "http://127.0.0.1:4000/api", True),
-    ("http://127.0.0.1:4001/commands/x", "http://127.0.0.1:4000/api", False),
+    ("http://127.0.0.1:4001/commands/x", "http://127.0.0.1:4000/api", True),
+    ("http://10.0.0.5/x", "http://127.0.0.1:4000/api", False),
+    ("http://169.254.169.254/x", "http://127.0.0.1:4000/api", False),
     ("http://localhost:4000/commands/x", "http://127.0.0.1:4000/api", False),
     ("https://hooks.slack.com/x", "http://127.0.0.1:4000/api", True),
     ("https://hooks.slack.com\\@127.0.0.1/x", "https://slack.com/api", False),

@@ -201,6 +201,8 @@ def _written_down(slack: SlackPeople) -> None:
     refused = found[f"somebody (slack {slack.slack.team}/{mallory.id})", "/rollback approve"]
     assert refused["answer"].startswith("Not approved.") and refused["place"] == "acme/stagelog#42 (slack)"
     assert not re.search(r"connect [A-Z2-7]{5}-", json.dumps(rows)), "no code stands in the audit"
+    methods = {method for method, _ in slack.slack.calls}
+    assert methods <= {"chat.postMessage", "chat.update"}, "Slack is asked nothing, least of all who we are"
 
 
 def test_what_slack_did_not_sign_is_nothing(world: World) -> None:
