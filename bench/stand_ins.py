@@ -17,6 +17,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs
 
@@ -54,7 +55,10 @@ class StandIns:
 @contextlib.contextmanager
 def stand_ins() -> Iterator[StandIns]:
     """A process of them on a free port."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.stand_ins"], stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).resolve().parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.stand_ins"], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     try:
         assert process.stdout is not None
         yield StandIns(f"http://127.0.0.1:{process.stdout.readline().strip()}", process.pid)
