@@ -42,6 +42,7 @@ CASES = [
     ({**ENOUGH, "PORT": "70000"}, "PORT cannot be used"),
     ({**ENOUGH, "PROBE_ALLOW": "everything"}, "PROBE_ALLOW cannot be used"),
     ({**ENOUGH, "BASE_URL": "ftp://x"}, "BASE_URL cannot be used"),
+    ({**ENOUGH, "SLACK_API_URL": "slack.com"}, "SLACK_API_URL cannot be used"),
     ({**ENOUGH, "GITHUB_SERVER_URL": "https://u:p@ghe"}, "must not carry credentials"),
     ({**ENOUGH, "GITHUB_WEBHOOK_SECERT": "x"}, "did you mean GITHUB_WEBHOOK_SECRET?"),
     ({**ENOUGH, "DASHBOARD_TOKN": "x"}, "did you mean DASHBOARD_TOKEN?"),
