@@ -5,7 +5,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format lock schema bench bench-revert bench-judgement bench-redaction bench-load clean
+.PHONY: help setup demo test test-long lint format lock schema bench bench-revert bench-judgement bench-redaction bench-load bench-chatops clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -47,7 +47,7 @@ lock:            ## resolve requirements.lock anew (needs uv)
 schema: $(READY) ## write docs/rollback.schema.json from the models
 	$(BIN)/rollback-bot schema > docs/rollback.schema.json
 
-bench: bench-revert bench-judgement bench-redaction bench-load ## all benches
+bench: bench-revert bench-judgement bench-redaction bench-load bench-chatops ## all benches
 
 bench-revert: $(READY) ## the reverter beside other ways (ARGS="--path CLONE": on a real clone too)
 	$(BIN)/python -m bench.revert $(ARGS)
@@ -62,6 +62,9 @@ bench-redaction: $(READY) ## redaction on cases, ordinary lines and hostile ones
 bench-load: $(READY) ## signed webhooks at a fixed arrival rate, beside Probot where Node is there
 	$(BIN)/python -m bench.load $(ARGS)
 	$(BIN)/python -m bench.guards
+
+bench-chatops: $(READY) ## from a command's comment to its acknowledgement, over the real processes
+	$(BIN)/python -m bench.chatops $(ARGS)
 
 clean:           ## remove what make and the tests made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

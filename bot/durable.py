@@ -25,7 +25,7 @@ from dbos import (
 )
 
 from bot.chatops import answer
-from bot.codec import decode, encode
+from bot.codec import decode, encode, prepare
 from bot.command_ports import CommandWorld
 from bot.engine_client import refuse_pickle
 from bot.engine_on_sqlite import look_for_mail_together, open_for_engine
@@ -236,6 +236,11 @@ class CheckpointedWorld:
         return await _checkpointed(self._voice.close, str, deploy, plan, watched, note)
 
 
+def _answer_of(name: str) -> Any:
+    """The type of what a method of `CommandWorld` returns."""
+    return get_type_hints(getattr(CommandWorld, name))["return"]
+
+
 class CheckpointedDesk:
     """Fills `chatops.CommandWorld` over another one: every call is a step, recorded by its own return type."""
 
@@ -244,7 +249,7 @@ class CheckpointedDesk:
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._desk, name)
-        kind = get_type_hints(getattr(CommandWorld, name))["return"]
+        kind = _answer_of(name)
 
         async def step(*arguments: Any) -> Any:
             return await _checkpointed(method, kind, *arguments)
@@ -265,6 +270,8 @@ def register(eyes: Eyes, hands: Acting, voice: Telling, desk: Desk) -> None:
     """Make the workflows known under their fixed names; before `Engine.start`, once a process."""
     world = CheckpointedWorld(eyes, hands, voice, desk)
     commands = cast(CommandWorld, CheckpointedDesk(desk))
+    steps = (name for name in dir(CommandWorld) if not name.startswith("_"))
+    prepare((Asked, Deploy, PullHead, Incident, Plan, *map(_answer_of, steps)))
 
     @DBOS.workflow(name=GUARD, max_recovery_attempts=None)
     async def run_guard(deploy: Any) -> str:

@@ -48,6 +48,7 @@ class Worker:
     conversation: GitHubConversation
     freezes: Freezes
     missed: GitHubMissed
+    access: GitHubAccess
     slack: Slack
 
     def desk(self, engine: Engine) -> ChatDesk:
@@ -152,4 +153,5 @@ def worker_parts(settings: Settings) -> Worker:
         memory=store,
     )
     freezes = Freezes(store=store, conversation=pull_requests, checks=GitHubCheckRuns(access))
-    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes, GitHubMissed(access), slack)
+    missed = GitHubMissed(access)
+    return Worker(store, eyes, hands, voice, repository, pull_requests, freezes, missed, access, slack)

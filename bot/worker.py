@@ -22,6 +22,7 @@ from bot.freezes import SwitchExpiry
 from bot.inbox import DurableInbox
 from bot.redelivery import Redelivery
 from bot.settings import Settings
+from bot.signed_in import SignedIn
 from bot.store import Store
 from bot.wiring import Worker, worker_parts
 
@@ -61,6 +62,8 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         expiry.start()
         redelivery = Redelivery(parts.missed, parts.store, DurableInbox(parts.store, client), executor_id)
         redelivery.start()
+        signed_in = SignedIn(parts.access, parts.store)
+        signed_in.start()
         log.info(
             "worker.started", executor=executor_id, database="sqlite" if settings.on_sqlite else "postgresql"
         )
@@ -70,6 +73,7 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
             background.stop()
             expiry.stop()
             redelivery.stop()
+            signed_in.stop()
             engine.stop()
             _leave(parts.store, client, executor_id)
             log.info("worker.stopped", executor=executor_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,45 @@ class People:
         new = [comment for comment in self.replies(number) if comment.id not in before]
         assert len(new) == 1, [comment.body for comment in new]
         return reaction, self.lead(new[0])
+
+    def ask_at_once(self, number: int, **texts: str) -> dict[str, tuple[str, str]]:
+        """Several people speak in the same instant; for each the reaction and the first line of their reply."""
+        before = {comment.id for comment in self.replies(number)}
+        said = {who: self.says(who, number, text) for who, text in texts.items()}
+        reactions = {who: self.answered(comment) for who, comment in said.items()}
+        until(lambda: len(self.replies(number)) >= len(before) + len(texts), 30, "every answer", self.world)
+        new = {self.command_of(c): self.lead(c) for c in self.replies(number) if c.id not in before}
+        assert len(new) == len(texts), new
+        return {who: (reactions[who], new[self.marker_of(comment)]) for who, comment in said.items()}
+
+    def marker_of(self, comment: Comment) -> str:
+        """The hidden first line of the answer to a comment."""
+        named = f"github\0{self.world.repository.full_name}\0comment-{comment.id}".encode()
+        return f"<!-- rollback-bot:command:{hashlib.sha256(named).hexdigest()[:24]} -->"
+
+    def command_of(self, reply: Comment) -> str:
+        return reply.body.split("\n")[0]
+
+    def says_unheard(self, *said: tuple[str, int, str]) -> list[Comment]:
+        """Comments whose deliveries do not arrive: GitHub keeps them, to be delivered again in any order."""
+        hooks = self.world.github.webhooks
+        url, hooks.url = hooks.url, "http://127.0.0.1:9/"
+        comments = [self.says(*one) for one in said]
+        until(hooks.idle, 30, "the deliveries fail")
+        hooks.url = url
+        return comments
+
+    def deliver(self, comment: Comment) -> None:
+        """Deliver the event of a comment (again), as the button on GitHub does."""
+        hooks = self.world.github.webhooks
+        wanted = f'"id":{comment.id},'.encode()
+        found = next(
+            one
+            for one in hooks.deliveries
+            if one.event == "issue_comment" and one.action == "created" and wanted in one.body
+        )
+        hooks.redeliver(found.id)
+        until(hooks.idle, 30, "the delivery is handed over")
 
     def reactions(self, comment: Comment) -> list[str]:
         return [reaction.content for reaction in comment.reactions]

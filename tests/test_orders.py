@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dbos import DBOS
 
+from bot.desk import settled
 from bot.durable import register
 from bot.queues import COMMAND, command_id, guard_id, ordered_id
 from bot.rollback import incident_id
 from policies.facts import Evidence, Incident, IncidentState, PersonOrder
+from policies.limits import Mode
 from tests.command_worlds import FakeDesk, asked
-from tests.fakes import DEPLOY, EVIDENCE, FakeWorld
+from tests.fakes import DEPLOY, EVIDENCE, PLAN, FakeWorld
 from tests.test_durable import Bench, SlowWorld, _until
 
 ORDER = PersonOrder(
@@ -105,6 +108,32 @@ def test_who_is_at_work_on_a_deploy(bench: Bench) -> None:
     world.let_go = True
     bench.result(GUARD_ID)
     assert bench.client.live(DEPLOY) is None
+
+
+@pytest.mark.parametrize("first", ["approve", "cancel"])
+def test_of_yes_and_no_in_the_same_instant_one_wins_and_each_is_told_which(bench: Bench, first: str) -> None:
+    class Asking(SlowWorld):
+        async def until_recovered(self, incident, plan):  # type: ignore[no-untyped-def]
+            await asyncio.Event().wait()
+
+    world = Asking(plan_=replace(PLAN, mode=Mode.APPROVE))
+    world.let_go = True
+    bench.start(world)
+    bench.hear(DEPLOY, GUARD_ID)
+    _until(lambda: world.told and world.told[-1].state is IncidentState.ASKED)
+    yes = replace(ORDER, verb="approve", at_s=world.clock_s, id="comment-8")
+    no = replace(ORDER, verb="cancel", actor="lee", at_s=world.clock_s, id="comment-9")
+    with ThreadPoolExecutor(2) as pool:
+        said = (yes, no) if first == "approve" else (no, yes)
+        for sent in [pool.submit(bench.client.send_order, GUARD_ID, one) for one in said]:
+            sent.result()
+    bench.result(GUARD_ID)
+    told = {one.verb: settled(world.recorded[-1], one) for one in (yes, no)}
+    heard = [verb for verb, followed in told.items() if followed is not None and followed.heard]
+    assert None not in told.values() and len(heard) == 1, told
+    assert (len(world.orders), ended(world).state) == (
+        (1, IncidentState.RECOVERED) if heard == ["approve"] else (0, IncidentState.CLOSED)
+    )
 
 
 def test_two_who_order_at_once_start_one_rollback(bench: Bench) -> None:
