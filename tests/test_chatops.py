@@ -213,7 +213,9 @@ def assert_sound(answer: object, verbs: set[str]) -> None:
         return
     assert isinstance(answer, Command)
     assert answer.verb in verbs
-    assert answer.environment is None or (len(answer.environment) <= 255 and answer.environment[0] not in "- ")
+    assert answer.environment is None or (
+        len(answer.environment) <= 255 and answer.environment[0] not in "- "
+    )
     assert len(answer.reason) <= 300 and "\n" not in answer.reason
     assert answer.duration_s is None or MINUTE <= answer.duration_s <= LONGEST_S
     assert answer.verb == "rollback" or not answer.dry_run
