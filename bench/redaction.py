@@ -55,6 +55,11 @@ HOSTILE = {
     "spaces in names": b"password          ",
     "braces": b"{{",
     "key names": b'"name":"password",',
+    "percent codes": b"%41",
+    "values first": b'"value":"x1","name":"token",',
+    "attributes": b'<a key="password">',
+    "typed values": b'["token"]=>\n',
+    "rejected values": b"token\n input_value",
 }
 
 

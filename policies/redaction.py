@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import re2
 
+from policies.redaction_encoded import encoded
 from policies.redaction_pairs import is_secret_name as _is_secret_name
 from policies.redaction_pairs import pairs
 from policies.redaction_places import places
@@ -81,12 +82,8 @@ def redact(text: str, extra: tuple[str, ...] = ()) -> Redacted:
 
 def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     """The same for bytes of any encoding: what is not a secret comes back byte for byte."""
-    # Blanked to the same length: in `\\nAKIA…` the letter before the token is no letter.
-    blanked = _ESCAPED_SPACE.sub(lambda found: b" " * len(found.group()), data) if b"\\" in data else data
-    spans = _shaped(blanked)
-    spans += random_tokens(blanked)
-    spans += places(data)
-    spans += pairs(data)
+    spans = _found(data)
+    spans += encoded(data, _found)
     for pattern in _extra(extra):
         for found in pattern.finditer(data):
             groups = [found.span(index) for index in range(1, pattern.groups + 1)]
@@ -95,6 +92,17 @@ def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     if not spans:
         return data, 0
     return _replace(data, spans + _echoes(data, spans))
+
+
+def _found(data: bytes) -> list[tuple[int, int]]:
+    """What the four readers mark."""
+    # Blanked to the same length: in `\\nAKIA…` the letter before the token is no letter.
+    blanked = _ESCAPED_SPACE.sub(lambda found: b" " * len(found.group()), data) if b"\\" in data else data
+    spans = _shaped(blanked)
+    spans += random_tokens(blanked)
+    spans += places(data)
+    spans += pairs(data)
+    return spans
 
 
 def bad_patterns(extra: tuple[str, ...]) -> tuple[str, ...]:

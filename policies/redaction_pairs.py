@@ -29,11 +29,29 @@ _NAME: Final = (
 )
 _PAIR: Final = re2.compile(rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:|%3[Dd])[ \t]*")
 _FLAG: Final = re2.compile(rb"(?:^|[\s\"'\[,])--?(" + _NAME + rb")(?:[\"']?,[ \t]*|[ \t]+)")
-_ELEMENT: Final = re2.compile(rb"<(" + _NAME + rb")(?:[ \t][^<>]*)?>([^<>\s][^<>]*)<")
+_ELEMENTS: Final = tuple(
+    re2.compile(pattern)
+    for pattern in (
+        rb"<(" + _NAME + rb")(?:[ \t][^<>]*)?>([^<>\s][^<>]*)<",
+        rb"(?i:key|name|id)=[\"'](" + _NAME + rb")[\"'][^<>\n]{0,100}>([^<>\s][^<>]*)</",
+        # Django's own page for errors
+        rb"<td>(" + _NAME + rb")</td>\s*<td[^<>]*>\s*(?:<pre>|<code>)?\s*([^<>\s][^<>]*)<",
+    )
+)
 _NAMED_VALUE: Final = re2.compile(
     rb"(?i:name|key|parameter)(?:\\*[\"'])?[ \t]*[:=][ \t]*(?:\\*[\"'])?(" + _NAME + rb")(?:\\*[\"'])?"
     rb"[ \t]*,?[ \t]*(?:\\n|\n)?[ \t]*(?:\\*[\"'])?(?i:value|valueFrom|default)(?:\\*[\"'])?[ \t]*[:=][ \t]*"
 )
+# The value first, as the console of ECS and some sorted JSON have it.
+_VALUE_FIRST: Final = re2.compile(
+    rb"(?i)[\"']value[\"'][ \t]*:[ \t]*[\"]((?:[^\"\\\n]|\\.)+)[\"][ \t]*,\s*"
+    rb"[\"'](?:name|key)[\"'][ \t]*:[ \t]*[\"'](?-i:(" + _NAME + rb"))[\"']"
+)
+_TYPED: Final = re2.compile(
+    rb"\[?[\"'](" + _NAME + rb")[\"'](?::\w+)?\]?[ \t]*=>\s*(?:string|str)\(\d+\)[ \t]*\""
+)
+_KEYWORD: Final = re2.compile(rb"(?:^|[\s{(\[,]):(" + _NAME + rb")[ \t]+\"")
+_REJECTED: Final = re2.compile(rb"(?m)^(" + _NAME + rb")\n[^\n]{0,400}\binput_value=")  # pydantic
 _TUPLE: Final = re2.compile(rb"[(\[][ \t]*(?:\\*[\"'])(" + _NAME + rb")(?:\\*[\"'])[ \t]*,[ \t]*")
 _DEFAULT: Final = re2.compile(
     rb"(?:env|getenv|get|config|fetch)\w*[.(]+[\"']("
@@ -46,7 +64,10 @@ _CAPITALS: Final = re2.compile(
     rb"\b((?:[A-Z0-9]+_)*(?:[A-Z]*KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS)(?:_[A-Z0-9]+)*)[ \t]+"
     rb"(?:(?:is|was|to|of)[ \t]+)?[\"']"
 )
+_QUOTED: Final = (_CAPITALS, _TYPED, _KEYWORD)
+"""Patterns that end behind the quote that opens the value."""
 _CHANGED: Final = re.compile(rb"\\*[\"']?[ \t]{0,4}(?:->|=>|\xe2\x86\x92)[ \t]{0,4}")
+_LIST: Final = re.compile(rb"\[(?=[\s\"'\]])")
 _LISTED: Final = re2.compile(rb"[\"']([^\"'\n]{4,})[\"']")
 
 
@@ -71,9 +92,9 @@ _SECRETS: Final = frozenset(
 )
 _TOKENS: Final = frozenset(
     b"token tokens authtoken accesstoken refreshtoken idtoken csrftoken csrf xsrf csrfmiddlewaretoken apitoken "
-    b"bearer jwt authorization cookie cookies sessionid hmac xauthtoken connectionstring webhook webhookurl".split()
+    b"bearer jwt authorization cookie cookies sessionid hmac xauthtoken connectionstring".split()
 )
-_WEAK: Final = frozenset(b"auth session sig signature salt".split())
+_WEAK: Final = frozenset(b"auth session sig signature salt webhook webhookurl".split())
 _KEY_OF: Final = frozenset(
     b"api access secret private signing encryption encrypt crypt crypto master account shared auth session app "
     b"application license licence service storage deploy ssh webhook admin client consumer subscription integration "
@@ -90,7 +111,9 @@ _ABOUT: Final = frozenset(
     b"samesite secure httponly arn ref cache middleware plugin event events index column pattern rate max min "
     b"budget total per bytes seconds ms days hours engine serializer kind cost left remaining host port user "
     b"username email id ids verified changed updated created required mapping map set list table pair pairs "
-    b"space group groups server servers dir directory location date time log level state".split()
+    b"space group groups server servers dir directory location date time log level state factory view views task "
+    b"job repository serializer request response form forms builder adapter listener interface impl test tests spec "
+    b"model record entity configuration filter resolver strategy".split()
 )
 _TELLING_ID: Final = frozenset((b"secret", b"session", b"sessionid", b"accesskey"))
 
@@ -142,6 +165,8 @@ _END: Final = re.compile(
     rb"|[,;&|](?=\s|$|[\"']?[A-Za-z_][\w.\[\]-]{0,60}[\"']?\s?[=:])"
     rb"|[)}\]>]{1,8}(?=[\s,;:\"')}\]|\\.]|$)"
 )
+# ODBC puts a value with signs into braces.
+_BRACED: Final = re.compile(rb"\{([^\n{};]{4,200})\}(?=;)")
 _NOTHING: Final = re.compile(
     rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|amd64|arm64|i386"
     rb"|\*+|x{3,}|\.{2,}(?:\xe2\x80\xa6)?|-+|[\[(<{]+[a-z ]*(?:redacted|filtered|masked|hidden|removed|omitted"
@@ -155,6 +180,7 @@ _ATTRIBUTE: Final = re.compile(
 )
 _CODE: Final = re.compile(rb"(?:await |new |not |lambda)?[A-Za-z_]\w*(?:(?:\.|::|->)\w+)*(?:[(\[]|$)")
 # How programs print objects: `Token{a64f992 …`, `android.os.BinderProxy@2bd79ce`, `<Session 0x7f…`.
+_CALL: Final = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|::|->)\w+)*\([bru]?[\"'].*", re.DOTALL)
 _OBJECT: Final = re.compile(rb"[A-Za-z_$][\w.$]*(?:[{(\[<].*|@[0-9a-f]{4,16}[,;)}\]]*)")
 _FRAME: Final = re.compile(rb"\s*(?:\S+ +\| +)?File \"[^\"\n]{1,400}\", line \d+")
 _LONG_HEX: Final = re.compile(rb"[0-9a-f]{20,}|[0-9A-F]{20,}")
@@ -190,6 +216,9 @@ class _Values:
         opening = _OPEN.match(self._data, at, limit)
         if opening:
             return *_quoted(self._data, opening, limit), True
+        braced = _BRACED.match(self._data, at, limit)
+        if braced:
+            return braced.start(1), braced.end(1), True
         if not self._read_from <= at <= self._end:
             found = _END.search(self._data, at, limit)
             self._read_from, self._end = at, found.start() if found else limit
@@ -214,7 +243,8 @@ def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bo
     if kind is _Kind.KEY:
         return looks_random(text, relaxed=True)
     if kind is _Kind.WEAK:
-        return bool(_LONG_HEX.fullmatch(text)) or looks_random(text, relaxed=True)
+        hook = text.startswith(b"http") and b"webhook" in data[name[0] : name[1]].lower()
+        return hook or bool(_LONG_HEX.fullmatch(text)) or looks_random(text, relaxed=True)
     if quoted:
         return _quoted_secret(kind, text, structural=separator != b":" or _structural(data, name[0]))
     if kind is not _Kind.PASSWORD and _OBJECT.fullmatch(text):
@@ -225,7 +255,7 @@ def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bo
         return False  # the resource's name, not its value
     if _ATTRIBUTE.fullmatch(text) or (_CODE.fullmatch(text) and _in_code(data, start)):
         return False
-    if _CODE.match(text) and text.rstrip(b",;")[-1:] in (b")", b"]", b"(", b"["):
+    if _CALL.fullmatch(text) or (_CODE.match(text) and text.rstrip(b",;")[-1:] in (b")", b"]", b"(", b"[")):
         return False
     if not _WORDLIKE.fullmatch(text):
         return kind is not _Kind.TOKEN or len(text) >= 6
@@ -278,16 +308,19 @@ def pairs(data: bytes) -> Iterator[Span]:
         (_DEFAULT, b"="),
         (_COLUMN, b":"),
         (_CAPITALS, b"="),
+        (_TYPED, b"="),
+        (_KEYWORD, b"="),
+        (_REJECTED, b"="),
     ):
         at = 0
         while found := pattern.search(data, at):
             name = found.span(1)
-            if data[found.end() : found.end() + 1] == b"[":
+            if _LIST.match(data, found.end()):
                 at = _list_end(data, found.end() + 1)
                 if is_secret_name(data[name[0] : name[1]]):
                     yield from _listed(data, found.end() + 1, at)
                 continue
-            value = values.at(found.end() - (pattern is _CAPITALS))
+            value = values.at(found.end() - (pattern in _QUOTED))
             if _secret(data, name, separator or found.group(2), value):
                 yield value[0], value[1]
                 at = max(found.end(), value[1])
@@ -298,6 +331,16 @@ def pairs(data: bytes) -> Iterator[Span]:
                     at = max(changed.end(), value[1])
             else:
                 at = found.end()
-    for found in _ELEMENT.finditer(data):
-        if is_secret_name(found.group(1)) and not _NOTHING.fullmatch(found.group(2)):
-            yield found.span(2)
+    for pattern in _ELEMENTS:
+        for found in pattern.finditer(data):
+            if _of_a_secret(found.group(1), found.group(2)):
+                yield found.span(2)
+    for found in _VALUE_FIRST.finditer(data):
+        if _of_a_secret(found.group(2), found.group(1)):
+            yield found.span(1)
+
+
+def _of_a_secret(name: bytes, text: bytes) -> bool:
+    if _kind(name) is _Kind.KEY:
+        return looks_random(text, relaxed=True)
+    return is_secret_name(name) and not _NOTHING.fullmatch(text)

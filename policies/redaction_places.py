@@ -21,7 +21,7 @@ _USERINFO: Final = re2.compile(
 )
 _DATABASE: Final = re2.compile(
     rb"(?i)(?:postgres(?:ql)?|mysql2?|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle|cockroachdb"
-    rb"|clickhouse|kafka|nats|ldaps?|smtps?|s?ftp)(?:\+\w+)?://[^\s/@:\"'<>`]*:([^\s\"'<>`]*)@"
+    rb"|clickhouse|kafka|nats|ldaps?|smtps?|s?ftp)(?:\+\w+)?://[^\s/@:\"'<>`]*:([^\s\"'`]*)@"
 )
 _NETWORK_PATH: Final = re2.compile(
     rb"(?:^|[\s\"'=(])[A-Za-z0-9_.-]+:([^\s:@/\"'<>`]{6,})@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+"
@@ -51,7 +51,7 @@ _BEARER: Final = re2.compile(
     rb"(?i)\b(?:bearer|ssws)(?:[ \t]+|:[ \t]*|%20|\+)(?:\\*[\"'`])?([A-Za-z0-9._~+/|:-]{8,}={0,2})"
 )
 _BASIC: Final = re2.compile(rb"(?i)\bbasic(?:[ \t]+|%20)([A-Za-z0-9+/_-]{6,}={0,2})")
-_TOKEN_SCHEME: Final = re2.compile(rb"(?i)\b(?:api)?token[ \t]+([A-Za-z0-9._~+/=-]{16,})")
+_TOKEN_SCHEME: Final = re2.compile(rb"(?i)\b(?:api)?token[ \t]+([A-Za-z0-9._~+=][A-Za-z0-9._~+/=-]{15,})")
 _HEADER: Final = re2.compile(
     rb"(?i)\b((?:set-)?cookie|x-[a-z-]*(?:token|key|secret|signature|auth)[a-z-]*|api-?key|private-token|job-token"
     rb"|x-amz-security-token)(?:\\*[\"'])?[ \t]*[:,][ \t]*(?:\\*[\"'])?([^\n\"'`]+)"
@@ -71,7 +71,7 @@ _STATEMENTS: Final = tuple(
         rb"[ \t]*:?[ \t]+(?:\\*[\"'`])([^\n\"'`]{3,})",
         rb"(?i)\bcurl\b[^\n|;]*[ \t](?:-u|--user|--proxy-user)[ \t=]*[\"']?([^\s\"':]*:[^\s\"']+)",
         rb"(?i)\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']+)",
-        rb"(?i)\b(?:mysql|mariadb|mysqldump|mysqladmin)\b[^\n|;]*[ \t]-p([^\s\"']+)",
+        rb"(?i)\b(?:mysql|mariadb|mysqldump|mysqladmin)\b[^\n|;]*[ \t]-p(\"[^\"\n]+|'[^'\n]+|[^\s\"']+)",
         rb"\b(?:response|cnonce)=\"([0-9a-f]{8,})\"",  # digest authentication
         rb"(?i)\bredis-cli\b[^\n|;]*[ \t]-a[ \t]+[\"']?([^\s\"']+)",
         rb"(?i)\bdocker[ \t]+login\b[^\n|;]*[ \t]-p[ \t]+[\"']?([^\s\"']+)",
@@ -110,6 +110,7 @@ _INLINE: Final = re.compile(
     rb"(?:[A-Za-z0-9+/= \t\"'+]|\\+(?:r\\+n|[nrt/]|u000[ad]|x0[ad])|%0[AaDd]|<br ?/?>)+"
 )
 _BASE64_LINE: Final = re.compile(rb"(?:[^\n]*[\s|:>\]\"'])?[A-Za-z0-9+/]{40,}={0,2}[\s\"',\\+]*")
+_LAST_BASE64_LINE: Final = re.compile(rb"(?:[^\n]*[\s|:>\]\"'])?[A-Za-z0-9+/]{2,}={0,2}[\s\"',\\+]*")
 _MAX_LINES: Final = 200
 
 
@@ -152,9 +153,11 @@ def _block_start(data: bytes, at: int) -> int:
     start = data.rfind(b"\n", 0, at) + 1
     inline = re.search(rb"[A-Za-z0-9+/=\\nr]*\Z", data[max(start, at - 8192) : at])
     begin = at - len(inline.group()) if inline else at
-    for _ in range(_MAX_LINES):
+    for number in range(_MAX_LINES):
         above = data.rfind(b"\n", 0, max(0, start - 1)) + 1
-        if start == 0 or not _BASE64_LINE.fullmatch(data, above, start - 1):
+        # What stands right above the end is the key's last line, however short.
+        line = _BASE64_LINE if number else _LAST_BASE64_LINE
+        if start == 0 or not line.fullmatch(data, above, start - 1):
             break
         begin = start = above
     return begin

@@ -102,8 +102,9 @@ _PATH: Final = re.compile(
 # What stands before an id or a digest; both are worth reading and neither opens anything.
 _NAMED_ID: Final = re.compile(
     rb"(?i)(?:(?<![a-z])(?:[a-z]+[-_. ]?)?id(?:-2)?|etag|integrity|digest|checksum|fingerprint|md5|sha\d*|h1|crc|hash"
-    rb"|uid|guid|uuid|ulid|ksuid|rev|revision|commit|build|arn|span|trace|x-amz-cf-id|x-cache|via)"
-    rb"(?:\\{0,4}[\"'])?[ \t]{0,8}[:=(-]?[ \t]{0,8}(?:\\{0,4}[\"'])?\Z"
+    rb"|uid|guid|uuid|ulid|ksuid|rev|revision|commit|build|arn|span|trace|x-amz-cf-id|x-cache|via|:\d{12}:secret)"
+    rb"(?:\\{0,4}[\"'])?[ \t]{0,8}[:=(-]?[ \t]{0,8}(?:W/)?(?:\\{0,4}[\"'])?\Z"
+    rb"|data:(?:image|font)/[\w.+-]{1,20};base64,\Z"
 )
 _TELLING_ID: Final = re.compile(rb"(?i)(?:secret|session|access[-_]?key|key|token|auth|sess)[-_. ]?id\W*\Z")
 _HARMLESS: Final = re.compile(

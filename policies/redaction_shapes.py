@@ -47,7 +47,7 @@ CLOUD: Final = (
     r"\btskey-[a-z]+-[A-Za-z0-9]+-[A-Za-z0-9]{12,}",  # Tailscale
     r"\b(?:eyJrIjoi|glc_|glsa_)[A-Za-z0-9_+/=-]{20,}",  # Grafana
     r"\bNR(?:AK|II|IQ|JS|RA|AA)-[A-Za-z0-9_-]{16,}",  # New Relic
-    r"\b[a-f0-9]{36}(?:NRAL|FFFFNRAL)",  # New Relic licences
+    r"\b(?:[a-f0-9]{36}|[a-z]{2}01xx[a-f0-9]{30})(?:NRAL|FFFFNRAL)",  # New Relic licences
     r"\bsntr(?:ys|yu)_[A-Za-z0-9_+/=.-]{20,}",  # Sentry
     r"\bhc[abx][a-z]{2}_[A-Za-z0-9]{20,}",  # Honeycomb
     r"\bdd[apw]_?[A-Za-z0-9]{32,}",  # Datadog
@@ -74,6 +74,7 @@ FORGE: Final = (
     r"\bpat[A-Za-z0-9]{14}\.[a-f0-9]{32,}",  # Airtable
     r"\bCFPAT-[A-Za-z0-9_-]{20,}",  # Contentful
     r"\btfp_[A-Za-z0-9_]{20,}",  # Typeform
+    r"\b[12]/\d{10,}(?:/\d{10,})?:[0-9a-f]{32}\b",  # Asana
     r"\bpat-(?:na|eu|ap)\d-[a-f0-9-]{20,}",  # HubSpot
     r"\bsl\.(?:u\.)?[A-Za-z0-9_-]{40,}",  # Dropbox
 )
@@ -87,6 +88,8 @@ CHAT: Final = (
     r"\b[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{20,}",  # Discord bots
     r"\b(?:bot)?\d{8,10}:AA[A-Za-z0-9_-]{30,}",  # Telegram
     r"[a-z0-9-]+\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/_-]{20,}",  # Teams
+    r"[a-z0-9.-]+\.(?:logic\.azure|environment\.api\.powerplatform)\.com(?::\d+)?/(?:[^\s\"'<>`]*/)?workflows"
+    r"/[^\s\"'<>`]{20,}",  # Teams, as workflows
     r"chat\.googleapis\.com/v1/spaces/[^\s\"'<>]{20,}",
     r"hooks\.zapier\.com/hooks/[A-Za-z0-9/_-]{8,}",
     r"api\.pagerduty\.com/[^\s\"'<>]{20,}routing_key=[A-Za-z0-9]+",

@@ -52,6 +52,45 @@ REMOVED = (
     ('<property name="password" value="hunter2x"/>', "hunter2x"),
     ("config: {host: 'x', password: 'hun\\'ter2', port: 1}", "hun\\'ter2"),
     ("PASSWORD=p@ss w0rd", "p@ss"),
+    # met by a tester with other inputs: the value behind a gap, before its name, in another notation, encoded
+    ("+ mysql -h db -u app -p's5stnzpnhp' app", "s5stnzpnhp"),
+    (
+        '<entry key="GITHUB_CLIENT_SECRET">6d99eeb1f72008395c30e51a0918d815ac83802e</entry>',
+        "6d99eeb1f72008395c30",
+    ),
+    ('  ["DB_PASSWORD"]=>\n  string(12) "Mountain639@"', "Mountain639@"),
+    ('{:datadog-app-key "9c29e451edf553586e9b9f11ad98046142c667fc", :port 80}', "9c29e451edf553586e9b"),
+    ('{"environment": [{"value": "mountain-river-7", "name": "PGPASSWORD"}]}', "mountain-river-7"),
+    (
+        "1 validation error for Settings\nadmin_password\n  Value error [type=value_error, input_value='2qadetjhqf', input_type=str]",
+        "2qadetjhqf",
+    ),
+    (
+        '<tr><td>EMAIL_HOST_PASSWORD</td><td class="code"><pre>&#x27;Monkey5111?&#x27;</pre></td></tr>',
+        "Monkey5111?",
+    ),
+    ("Driver={ODBC Driver 18 for SQL Server};UID=sa;PWD={a]|b$c)9};Encrypt=yes", "a]|b$c)9"),
+    ("DATABASE_URL=postgres://app:vSlx?CrHDn<3@db.internal:5432/app", "vSlx?CrHDn<3"),
+    ("JWT_SECRET=[(L?7_IqrPX_MI+[{^", "(L?7_IqrPX_MI+[{^"),
+    ("cred=2/6379184042041491/0777925320716658:b8c63047cc21f349f95d497338f69d8c", "b8c63047cc21f349f95d"),
+    ("loaded(eu01xx6152677624d5fceb79a9168386b27fNRAL)", "6152677624d5fceb"),
+    (
+        "POST https://prod-11.westeurope.logic.azure.com:443/workflows/f63301de310083895b13aa4d282e3311/triggers/manual/paths/invoke?api-version=2016-06-01&sig=x",
+        "f63301de310083895b13",
+    ),
+    (
+        "GET /cb?hook=https%3A%2F%2Fhooks.slack.com%2Fservices%2FT0000AAAA%2FB0000AAAA%2FabcdEFGHijklMNOPqrstUVWX HTTP/1.1",
+        "abcdEFGHijklMNOPqrstUVWX",
+    ),
+    ("x=glc_m%2BUal0i3cfU%2F40rO7Z0nVxc%2BjCTKQ9Si1Prg9Dy%2B1sKXBa7eRH8&y=1", "40rO7Z0nVxc"),
+    (
+        "key=-----BEGIN+PRIVATE+KEY-----%0AMIIEvQIBADANBgkqhkiG9w0BAQEFAASC%0AmyUq3%2Bab%3D%3D%0A-----END+PRIVATE+KEY-----%0A",
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC",
+    ),
+    (
+        "tail of a key\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n/6v2uMXscg==\n-----END PRIVATE KEY-----",
+        "/6v2uMXscg==",
+    ),
 )
 LEFT = (
     "mysql: [Warning] Using a password on the command line interface can be insecure.",
@@ -62,6 +101,16 @@ LEFT = (
     "jwt.exceptions.ExpiredSignatureError: Signature has expired",
     "Invalid token: unexpected end of input",
     "token: expired",
+    '    password = kwargs.pop("password", None)',
+    "--token-file /var/run/secrets/kubernetes.io/serviceaccount/token --key-file=/etc/tls/tls.key",
+    "cache key webhook:991:v7 MISS",
+    "#<WebhookUserFactory:0x0000f091b2ef5bb0>",
+    'ETag: W/"6a249-OGe3DTKaItv7/WHw/sUnpH9mS3c"',
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk",
+    "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/db-password-nLhWbM",
+    "GET /search?q=stage%20actor%2C%20retry&redirect=https%3A%2F%2Fapp.example.com%2Fuser%2F991 200",
+    "api_key\n  Field required [type=missing, input_value={}, input_type=dict]",
+    '{"value": "80", "name": "PORT"}, {"value": "", "name": "DB_PASSWORD"}',
     "Failed password for invalid user admin from 10.0.0.1 port 22 ssh2",
     "Session: 30546174_76170 initialized by client WindowsUpdateAgent.",
     'WARN secret "db-creds" not found in namespace default',
