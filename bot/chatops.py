@@ -6,6 +6,8 @@ Told over `CommandWorld`, so that it is the same wherever the command came from;
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from bot import comments_commands as say
@@ -13,17 +15,30 @@ from bot import comments_slack as say_in_slack
 from bot.command_ports import About, Call, CommandWorld
 from bot.commands import VERBS, connect
 from bot.comments_commands_parts import NOT_DONE
+from bot.comments_headline import is_reverted
 from bot.failures import BotFailure
 from policies.asked import SLACK, Asked, Reply
 from policies.chatops import Command
-from policies.facts import Deploy
+from policies.facts import Deploy, Incident
 from policies.permission import READING, Permission, may, needed, teams_in
 
 log = structlog.get_logger(__name__)
 
 CONNECT = "connect"
 MOST_ENVIRONMENTS = 5
-_ABOUT_AN_INCIDENT = frozenset({"approve", "cancel", "logs"})
+
+
+def _is_open(incident: Incident) -> bool:
+    return incident.closed_at_s is None
+
+
+_ABOUT_AN_INCIDENT: dict[str, Callable[[Incident], bool]] = {
+    "approve": _is_open,
+    "cancel": _is_open,
+    "logs": lambda incident: incident.evidence is not None,
+    "reland": is_reverted,
+}
+"""Of several environments the one whose incident a command can only mean."""
 
 
 async def answer(asked: Asked, world: CommandWorld) -> str:
@@ -110,11 +125,11 @@ async def _environments(command: Command, about: About, world: CommandWorld) -> 
         return candidates[:1] or ("",)
     if command.verb in READING:
         return candidates[:MOST_ENVIRONMENTS]
-    if command.verb in _ABOUT_AN_INCIDENT:
-        incidents = {one.environment: await world.incident_of(one) for one in about.deploys}
-        live = [name for name, found in incidents.items() if found and found.closed_at_s is None]
-        if len(live) == 1:
-            return (live[0],)
+    if (is_meant := _ABOUT_AN_INCIDENT.get(command.verb)) is not None:
+        incidents = [(one.environment, await world.incident_of(one)) for one in about.deploys]
+        meant = [name for name, incident in incidents if incident is not None and is_meant(incident)]
+        if len(meant) == 1:
+            return (meant[0],)
     return say.which_environment(command.verb, candidates)
 
 

@@ -172,6 +172,9 @@ async def test_an_answer_goes_to_the_one_environment_whose_incident_is_open() ->
 
     world = Two(about_=TWO)
     assert (await told("/rollback approve", world)).startswith("Approved.")
+    relanded = Two(about_=TWO)
+    assert (await told("/rollback reland", relanded)).startswith("Ready to reland.")
+    assert relanded.noted[0][1].incident_id == incidents.RECOVERED.id
     both = FakeDesk(about_=TWO, incident=incidents.ASKED)
     assert "It could be `develop` or `production`." in await told("/rollback approve", both)
     assert acted(both) == set()
