@@ -51,8 +51,10 @@ class SharedReads(Generic[K, V]):
         self._readings: dict[K, _Reading[V]] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
-    async def get(self, key: K, fresh_s: float, read: Callable[[], V]) -> V:
-        """What `read` returned or raised, now or up to `fresh_s` ago.
+    async def get(
+        self, key: K, fresh_s: float, read: Callable[[], V], *, at_most_s: float | None = None
+    ) -> V:
+        """What `read` returned or raised, now or up to `fresh_s` ago; TimeoutError after `at_most_s`.
 
         An API that throttles us may answer later than that every time. While it keeps us waiting, its last answer
         (not its last failure) serves for up to three times as long, and the reading goes on beside."""
@@ -66,12 +68,12 @@ class SharedReads(Generic[K, V]):
         # A watch that is cancelled must not cancel the reading under the others that wait for it.
         answer = asyncio.shield(asyncio.wrap_future(reading.future))
         earlier = reading.answer_since(now_s - SLOW_SERVES * fresh_s)
-        if earlier is None:
-            return await answer
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(at_most_s if earlier is None else PATIENCE_S):
                 return await answer
         except TimeoutError:
+            if earlier is None:
+                raise
             return earlier.result()
 
     def _begin(self, key: K, before: _Reading[V] | None, now_s: float, read: Callable[[], V]) -> _Reading[V]:

@@ -18,6 +18,8 @@ from policies.limits import Plan
 
 THREADS: Final = 8
 """boto3 blocks; more reads at once than this would only meet ELB's own request limits."""
+READ_AT_MOST_S: Final = 5.0
+"""As long as the site's own answer may take: an AWS that is slow must not make the polls of the site late."""
 FRESH_SHARE: Final = 0.9
 """A reading serves everyone for this share of an interval, so that each guard's next poll reads anew."""
 
@@ -37,6 +39,8 @@ class AlbTargetHealth:
         Raises CannotReadHealth if any group cannot be read: half a picture could look like an outage, or like
         none. May be called again at will."""
         fresh_s = FRESH_SHARE * plan.health.interval_s
+        if len(plan.target_groups) == 1:  # mostly, and then without a task of its own
+            return await self._of_group(plan, plan.target_groups[0], fresh_s)
         answers = await asyncio.gather(
             *(self._of_group(plan, group, fresh_s) for group in dict.fromkeys(plan.target_groups)),
             return_exceptions=True,
@@ -56,7 +60,13 @@ class AlbTargetHealth:
         # What one tenant may read is never another's answer, so the tenant is part of the question.
         account, tenant = account_of(plan, group), tenant_of(plan)
         read = partial(self._read, account, group, tenant)
-        return await self._reads.get((account, group, tenant), fresh_s, read)
+        try:
+            return await self._reads.get((account, group, tenant), fresh_s, read, at_most_s=READ_AT_MOST_S)
+        except TimeoutError:
+            raise CannotReadHealth(
+                f"AWS kept us waiting for target health for more than {READ_AT_MOST_S:g} s; "
+                "the next poll looks again."
+            ) from None
 
     def _read(self, account: Account, group: str, tenant: str | None) -> tuple[TargetSample, ...]:
         """In a thread."""

@@ -27,6 +27,8 @@ THREADS: Final = 4
 MINUTE_S: Final = 60
 FRESH_S: Final = 45.0
 """CloudWatch has one point a minute, and each metric that is asked for is paid for."""
+AT_MOST_S: Final = 2.0
+"""A poll is as good without it, and must not be late for it."""
 NEWEST_S: Final = 300.0
 """A point that is older than this says nothing about the present."""
 MOST_HOSTS: Final = 50
@@ -76,7 +78,12 @@ class CloudWatchTraffic:
         """The newest whole minute of all target groups together, None without traffic.
 
         Raises CannotReadHealth. May be called again at will: a read serves everyone for most of a minute."""
-        points = _together(await self._read_all(plan, None))
+        try:
+            points = _together(await self._read_all(plan, None))
+        except TimeoutError:
+            raise CannotReadHealth(
+                f"AWS kept us waiting for traffic for more than {AT_MOST_S:g} s."
+            ) from None
         now_s = self._now()
         whole = [
             minute
@@ -111,10 +118,14 @@ class CloudWatchTraffic:
         groups = tuple(dict.fromkeys(plan.target_groups))
         tenant = tenant_of(plan)
         questions = [_Question(account_of(plan, group), group, groups, minutes, tenant) for group in groups]
-        answers = await asyncio.gather(
-            *(self._reads.get(question, FRESH_S, partial(self._read, question)) for question in questions),
-            return_exceptions=True,
-        )
+        at_most_s = AT_MOST_S if minutes is None else None
+        reads = [
+            self._reads.get(question, FRESH_S, partial(self._read, question), at_most_s=at_most_s)
+            for question in questions
+        ]
+        if len(reads) == 1:  # mostly, and then without a task of its own
+            return {name_of(groups[0]): await reads[0]}
+        answers = await asyncio.gather(*reads, return_exceptions=True)
         found: dict[str, Points] = {}
         for group, answer in zip(groups, answers, strict=True):
             if isinstance(answer, BaseException):

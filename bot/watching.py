@@ -42,8 +42,6 @@ from policies.facts import (
     HealthSample,
     Incident,
     IncidentState,
-    ProbeSample,
-    TargetSample,
     TrafficSample,
     Verdict,
     Watched,
@@ -60,8 +58,6 @@ PLAN_PATIENCE_S = 600.0
 BASELINE_POLLS, BASELINE_PAUSE_S = 3, 1.0
 """Seen at once when a deploy starts: later polls would already see the old version being stopped."""
 PROPOSED_PATIENCE_S = 86_400.0
-READ_AT_MOST_S = 5.0
-"""As long as the site's own answer may take: an AWS that is slow must not make the polls of the site late."""
 KEPT_SAMPLES = 1000
 """All of a watch of 15 minutes at one poll a second: a decision can be replayed from what it kept."""
 
@@ -200,46 +196,38 @@ class Eyes:
     async def look(self, plan: Plan, t_s: float) -> HealthSample:
         """One poll: the probe and the target groups side by side. What could not be read is missing and
         said in `error`; it is never counted against the deploy."""
-        looks: list[Awaitable[ProbeSample | tuple[TargetSample, ...] | TrafficSample | None]] = []
-        if plan.url:
-            looks.append(self._probe.probe(plan.url))
-        if plan.target_groups:
-            looks.append(_in_time(self._target_health.read(plan), "target health"))
-            looks.append(self._traffic_if_readable(plan))
-        answers = await asyncio.gather(*looks, return_exceptions=True)
+        probing = asyncio.create_task(self._probe.probe(plan.url)) if plan.url else None
         sample = HealthSample(t_s=t_s)
-        errors = []
-        for answer in answers:
-            if isinstance(answer, CannotReadHealth):
-                errors.append(answer.reason)
-            elif isinstance(answer, BaseException):
-                if not isinstance(answer, Exception):
-                    raise answer
-                log.error("look.failed", error=repr(answer))
-                errors.append(f"Looking failed in the bot itself ({type(answer).__name__}).")
-            elif isinstance(answer, tuple):
-                sample = replace(sample, targets=answer)
-            elif isinstance(answer, TrafficSample):
-                sample = replace(sample, traffic=answer)
-            elif answer is not None:
-                sample = replace(sample, probe=answer)
-        return replace(sample, error=" ".join(errors) or None)
+        errors: list[str] = []
+        try:
+            if plan.target_groups:
+                # One after the other and without tasks: mostly both were read by somebody a moment ago.
+                targets = await _or_error(self._target_health.read(plan), errors)
+                traffic = await self._traffic_if_readable(plan)
+                sample = replace(sample, targets=targets, traffic=traffic)
+            if probing is not None:
+                sample = replace(sample, probe=await _or_error(probing, errors))
+        finally:
+            if probing is not None:
+                probing.cancel()
+        return replace(sample, error=" ".join(errors)) if errors else sample
 
     async def _traffic_if_readable(self, plan: Plan) -> TrafficSample | None:
         """CloudWatch only adds to what probe and targets say: without it a poll is still a whole poll."""
         try:
-            return await _in_time(self._traffic.latest(plan), "traffic")
+            return await self._traffic.latest(plan)
         except CannotReadHealth as failure:
             log.debug("traffic.unreadable", reason=failure.reason)
-            return None
+        except Exception as error:
+            log.error("traffic.broke", error=repr(error))
+        return None
 
     async def _look_and_keep(
         self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
     ) -> HealthSample:
         at_s = now()
-        sample, siblings_bad = await asyncio.gather(
-            self.look(plan, at_s - since_s), self._siblings.bad_share(deploy.service)
-        )
+        sample = await self.look(plan, at_s - since_s)
+        siblings_bad = await self._siblings.bad_share(deploy.service)
         sample = replace(sample, siblings_bad=siblings_bad, crash=crash)
         await self._writer.keep(deploy.service, at_s, sample)
         return sample
@@ -361,15 +349,16 @@ class Eyes:
         await asyncio.sleep(max(0.05, due_s - now()))
 
 
-async def _in_time(reading: Awaitable[T], what: str) -> T:
-    """What a poll reads from AWS, unless that takes longer than the poll may. Raises CannotReadHealth."""
+async def _or_error(reading: Awaitable[T], errors: list[str]) -> T | None:
+    """What was read; None, and why in `errors`, where it could not be."""
     try:
-        async with asyncio.timeout(READ_AT_MOST_S):
-            return await reading
-    except TimeoutError:
-        raise CannotReadHealth(
-            f"AWS kept us waiting for {what} for more than {READ_AT_MOST_S:g} s; the next poll looks again."
-        ) from None
+        return await reading
+    except CannotReadHealth as failure:
+        errors.append(failure.reason)
+    except Exception as error:
+        log.error("look.failed", error=repr(error))
+        errors.append(f"Looking failed in the bot itself ({type(error).__name__}).")
+    return None
 
 
 def _source(samples: tuple[HealthSample, ...], deploy: Deploy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from bot.aws import AwsClients
 from bot.failures import CannotReadHealth
 from bot.shared_reads import PATIENCE_S, SharedReads
 from bot.store import Store
-from bot.target_health import AlbTargetHealth
-from bot.watching import READ_AT_MOST_S, Eyes
-from policies.facts import Baseline, Health, HealthSample, ProbeSample, TargetSample
+from bot.target_health import READ_AT_MOST_S, AlbTargetHealth
+from bot.watching import Eyes
+from policies.facts import Baseline, Health, HealthSample, ProbeSample
 from policies.limits import HealthLimits
 from tests.fakes import DEPLOY, PLAN
 from tests.test_watching import Outside
@@ -134,14 +135,17 @@ async def test_throttled_reads_become_rarer_by_themselves(
 # --- an API that is only slow ---------------------------------------------------------------------
 
 
-async def test_a_poll_is_not_made_late_by_an_aws_that_does_not_answer(store: Store) -> None:
-    class Silent:
-        async def read(self, _plan: object) -> tuple[TargetSample, ...]:
-            await asyncio.sleep(3600)
-            return ()
-
-    eyes = eyes_on(Silent(), store, Outside())
-    sample = await eyes.look(replace(ONLY_TARGETS, url="https://stagelog.example/"), 0.0)
+async def test_a_poll_is_not_made_late_by_an_aws_that_does_not_answer(
+    store: Store, monkeypatch: pytest.MonkeyPatch, target_health: AlbTargetHealth
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        reader = AlbTargetHealth(AwsClients(region="eu-central-1", attempts=1))
+        try:
+            eyes = eyes_on(reader, store, Outside())
+            sample = await eyes.look(replace(ONLY_TARGETS, url="https://stagelog.example/"), 0.0)
+        finally:
+            reader.close()
     assert sample.probe == ProbeSample(3, 0, 200) and sample.targets is None
     assert sample.error == (
         f"AWS kept us waiting for target health for more than {READ_AT_MOST_S:g} s; the next poll looks again."
