@@ -71,9 +71,13 @@ AWAY_PAUSE_S, LONGEST_AWAY_PAUSE_S = 0.5, 10.0
 DATABASE_IS_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 """What a database says that is down, full, busy or shutting down; anything else would be said again."""
 QUEUE_POLL_S = 0.2
+GUARDS_POLL_S = 0.5
+"""A look into a queue costs 5 ms of CPU, and nobody waits for a watch to begin half a second sooner."""
 CHILD_POLL_S = 0.1
 THREADS = 64
 """Blocking calls (git, boto3, GitHub, the database) at once in one worker."""
+LOOKUPS_AT_ONCE = "32"
+"""Threads of the loop's own, for names of probed sites: libuv's four would make thousands of watches late."""
 REVERTS_AT_ONCE = 8
 COMMANDS_AT_ONCE = 50
 APP_NAME = "rollback-bot"
@@ -330,11 +334,12 @@ class Engine:
         """Begin to take work."""
         # Thousands of watches on one loop: asyncio's own costs them more than twice the CPU.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        os.environ.setdefault("UV_THREADPOOL_SIZE", LOOKUPS_AT_ONCE)
         DBOS.launch()
         DBOS.register_queue(
             GUARDS,
             worker_concurrency=self._guards_at_once,
-            polling_interval_sec=QUEUE_POLL_S,
+            polling_interval_sec=GUARDS_POLL_S,
             on_conflict="always_update",
         )
         DBOS.register_queue(

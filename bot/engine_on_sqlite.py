@@ -30,6 +30,7 @@ def open_for_engine(url: str) -> sa.Engine:
     SQLite lets whoever finds it busy sleep and try again, first come or not: with the checkpoints of some dozen
     threads in the way, a sample or a delivery was seen to wait for more than five seconds."""
     engine = open_engine(url, pool_size=CONNECTIONS)
+    sa.event.listen(engine, "connect", _small_cache)
     turn, mine = writers_turn(engine.url), threading.local()
 
     @sa.event.listens_for(engine, "before_cursor_execute")
@@ -46,6 +47,11 @@ def open_for_engine(url: str) -> sa.Engine:
             turn.release()
 
     return engine
+
+
+def _small_cache(connection: Any, _record: Any) -> None:
+    """Each connection may keep 2 MB of pages, and the engine's steps never read the same ones twice."""
+    connection.execute("PRAGMA cache_size=-256")
 
 
 def look_for_mail_together() -> None:

@@ -20,6 +20,7 @@ from bot.engine_client import EngineClient
 from bot.failures import BadSettings, BotFailure
 from bot.freezes import SwitchExpiry
 from bot.inbox import DurableInbox
+from bot.process_memory import settle
 from bot.redelivery import Redelivery
 from bot.settings import Settings
 from bot.signed_in import SignedIn
@@ -55,6 +56,7 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
         if settings.on_sqlite:
             # We hold the only worker's lock, so whoever else is on record is dead.
             _take_over(parts.store, client, executor_id, dead_after_s=EVERYONE_S)
+        settle()
         engine.start()
         background = Background(parts.eyes, parts.store, parts.store)
         background.start()
