@@ -81,6 +81,9 @@ class SlackChannels:
             except BotFailure as failure:
                 log.warning("notify.failed", incident=incident.id, channel=channel, reason=failure.reason)
                 everywhere = False
+            except Exception:  # whatever Slack answers, the pull request is told, and tried again, by itself
+                log.exception("notify.broke", incident=incident.id, channel=channel)
+                everywhere = False
         return everywhere
 
     def _tell(self, channel: str, incident: Incident, text: Text) -> None:
