@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.aws import AwsClients
 from bot.evidence import Capture
 from bot.failures import BotFailure, CannotReadHealth
-from policies.facts import Deploy, Evidence, HealthSample, Layer, LayerStatus, ProbeSample, TargetSample
+from bot.guard import guard
+from policies.facts import (
+    Deploy,
+    Evidence,
+    HealthSample,
+    Layer,
+    LayerStatus,
+    ProbeSample,
+    TargetSample,
+    TrafficSample,
+)
 from policies.limits import LogLimits, Mode, Plan, Runtime
+from tests.fakes import FakeWorld
 from tests.ssm_stand_in import DOCKER, Fault, SsmStandIn, after, always, invocation
 
 DEPLOY = Deploy(
@@ -154,6 +167,105 @@ async def test_a_fault_is_a_sentence_in_its_place(
     assert layers(evidence)["container"].status is LayerStatus.UNKNOWN
     assert layers(evidence)["load balancer"].status is LayerStatus.FAILING
     assert evidence.log == "" and evidence.diagnosis is None
+    assert evidence.seconds <= DEADLINE_S
+
+
+class SeeingWorld(FakeWorld):
+    """A guard's world whose evidence is really captured, from the SSM that misbehaves."""
+
+    async def capture(self, deploy: Deploy, the_plan: Plan, latest: HealthSample | None) -> Evidence:
+        self.did.append("capture")
+        self.evidence = await capture(plan(), poll())
+        return self.evidence
+
+
+@pytest.mark.parametrize(
+    ("trouble", "replies", "slow", "sentence"),
+    [
+        ("slow", {}, {"SendCommand": 30.0}, "AWS did not answer ssm:SendCommand"),
+        ("throttled", {"GetCommandInvocation": Fault("ThrottlingException")}, {}, "AWS throttled"),
+        ("offline", {"SendCommand": Fault("InvalidInstanceId")}, {}, "SSM does not know"),
+        ("refused", {"SendCommand": Fault("AccessDeniedException")}, {}, "AWS refused ssm:SendCommand"),
+        ("unknown", {"GetCommandInvocation": Fault("InvocationDoesNotExist")}, {}, "InvocationDoesNotExist"),
+        (
+            "truncated",
+            {"GetCommandInvocation": invocation("Success", "x" * 30_000)},
+            {},
+            "did not run the script",
+        ),
+        ("gone", None, {}, "There is no container stagelog-api; there is stagelog-web, cache."),
+    ],
+)
+async def test_whatever_ssm_does_the_deploy_is_put_back_and_the_evidence_says_what_it_lacks(
+    ssm: SsmStandIn, trouble: str, replies: dict[str, Any] | None, slow: dict[str, float], sentence: str
+) -> None:
+    if replies is None:
+        ssm.docker(DOCKER.replace("stagelog-api", "stagelog-web"))
+    ssm.replies |= {action: always(reply) for action, reply in (replies or {}).items()}
+    ssm.delay_s |= slow
+    world = SeeingWorld()
+
+    await guard(DEPLOY, world)
+
+    assert world.did.index("capture") < world.did.index("revert")
+    assert (
+        world.evidence.seconds <= DEADLINE_S
+    )  # the revert waits for the capture, and for nothing else of AWS
+    assert (
+        sentence in f"{layers(world.evidence)['host'].summary} {layers(world.evidence)['container'].summary}"
+    )
+    shown = world.told[-1]
+    assert shown.evidence == world.evidence
+    assert f"Evidence captured in {world.evidence.seconds:.1f} s." in [
+        moment.what for moment in shown.timeline
+    ]
+
+
+async def test_not_being_allowed_to_ask_is_not_told_as_a_host_that_is_gone(ssm: SsmStandIn) -> None:
+    ssm.replies["SendCommand"] = always(Fault("InvalidInstanceId"))
+    ssm.replies["DescribeInstanceInformation"] = always(Fault("AccessDeniedException", "not authorized"))
+
+    said = layers(await capture())["host"].summary
+
+    assert said.startswith(f"SSM takes no command for {HOST}. AWS refused ssm:DescribeInstanceInformation")
+    assert "gone" not in said
+
+
+class SlowTraffic:
+    """A CloudWatch that answers after a while, or refuses."""
+
+    def __init__(self, answer: TrafficSample | Exception, after_s: float = 0.0) -> None:
+        self.answer, self.after_s = answer, after_s
+
+    async def latest(self, the_plan: Plan) -> TrafficSample | None:
+        await asyncio.sleep(self.after_s)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def history(self, the_plan: Plan, since_s: float, until_s: float) -> tuple[HealthSample, ...]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("traffic", "sentence"),
+    [
+        (SlowTraffic(TrafficSample(40.0, 0.5)), "50% of 40 requests a minute are answered 5xx."),
+        (
+            SlowTraffic(CannotReadHealth("AWS refused cloudwatch:GetMetricData.")),
+            "AWS refused cloudwatch:GetMetricData.",
+        ),
+        (SlowTraffic(RuntimeError("boom")), "CloudWatch: boom"),
+        (SlowTraffic(TrafficSample(40.0, 0.5), after_s=60.0), "CloudWatch did not answer in time."),
+    ],
+)
+async def test_cloudwatch_adds_to_the_first_layer_and_holds_nothing_up(
+    ssm: SsmStandIn, traffic: SlowTraffic, sentence: str
+) -> None:
+    evidence = await capture(plan(target_groups=("stagelog-dev",)), poll(), traffic=traffic)
+
+    assert layers(evidence)["load balancer"].summary.endswith(sentence)
+    assert evidence.exit_code == 1 and evidence.seconds <= DEADLINE_S
 
 
 async def test_an_agent_that_is_offline_is_told_with_its_last_sign(ssm: SsmStandIn) -> None:
