@@ -16,7 +16,7 @@ from bot.slack_api import Text
 from policies.asked import Asked, Mood, Part, Reply
 from policies.chatops import SLACK_USAGE
 from policies.cleaning import cap, inline, plain
-from policies.facts import FINAL_STATES, Incident, IncidentState, PullRequestFacts
+from policies.facts import Incident, IncidentState, PullRequestFacts
 from policies.limits import Plan
 from policies.redaction import redact
 
@@ -260,8 +260,10 @@ def _cause(incident: Incident) -> str:
 
 def _next(incident: Incident, plan: Plan, pull_request: PullRequestFacts | None) -> str:
     """The first paragraph of what GitHub says: the rest is commands for a terminal."""
+    if incident.state in (IncidentState.RECOVERED, IncidentState.CLOSED):
+        return ""
     return (
-        "" if incident.state in FINAL_STATES else next_step(incident, plan, pull_request).partition("\n\n")[0]
+        next_step(incident, plan, pull_request).partition("\n\n")[0].replace("this comment", "this message")
     )
 
 
@@ -318,11 +320,8 @@ def _button(
 
 
 def _footer(incident: Incident, pull_request: PullRequestFacts | None, base_url: str | None) -> Block:
-    parts = []
-    if pull_request is not None:
-        name = escaped(f"{words(incident.deploy.repository)}#{pull_request.number}")
-        is_link = re.fullmatch(r"https?://[^\s<>|]{1,1000}", pull_request.url) is not None
-        parts.append(f"<{escaped(pull_request.url)}|{name}>" if is_link else name)
+    proposed = incident.reverted.pull_request if incident.reverted else None
+    parts = [_linked(incident, one) for one in (pull_request, proposed) if one is not None]
     url = incident_url(base_url, incident.id)
     named = f"incident {words(incident.id, 80)}"
     parts.append(f"<{url}|{escaped(named)}>" if url else escaped(named))
@@ -330,3 +329,9 @@ def _footer(incident: Incident, pull_request: PullRequestFacts | None, base_url:
         "type": "context",
         "elements": [{"type": "mrkdwn", "text": " · ".join(parts), "verbatim": True}],
     }
+
+
+def _linked(incident: Incident, pull_request: PullRequestFacts) -> str:
+    name = escaped(f"{words(incident.deploy.repository)}#{pull_request.number}")
+    is_link = re.fullmatch(r"https?://[^\s<>|]{1,1000}", pull_request.url) is not None
+    return f"<{escaped(pull_request.url)}|{name}>" if is_link else name
