@@ -115,6 +115,7 @@ def test_hostile_texts_do_nothing(text: str, login: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(TEXT, st.sampled_from(["", "mallory"]))
 def test_ten_thousand_hostile_texts_do_nothing(text: str, login: str) -> None:
