@@ -84,6 +84,13 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmarked:
+    """A freeze that is set, while its check could not be written on every open pull request yet, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A switch that is on, with whom it is from and what it is set on."""
 
@@ -165,9 +172,9 @@ class Ordering(Protocol):
 class Switching(Protocol):
     """Switches that people set."""
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
-        """Set it, and mark open pull requests where it is a freeze; the later word that stands instead, where
-        there is one. Raises CannotStore."""
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | Unmarked | None:
+        """Set it, and mark open pull requests where it is a freeze. What came in between: a later word that
+        stands instead, or why the marks are still missing. Raises CannotStore."""
         ...
 
     async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:

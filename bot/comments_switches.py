@@ -83,17 +83,21 @@ def _lift(left: tuple[Standing, ...]) -> str:
     )
 
 
-def frozen(switch: Switch, branch: str) -> Reply:
+def frozen(switch: Switch, branch: str, unmarked: str = "") -> Reply:
+    """`unmarked`: why the check is not on every pull request yet."""
+    missing = (
+        f" The check is not on all of them yet, and I keep trying: {prose(unmarked)}" if unmarked else ""
+    )
     why = (
         f"Open pull requests to {inline(branch, 120)} get the failing check `rollback/freeze`"
-        f"{until(switch.until_s)}; new ones too. Reason: {prose(switch.reason, 300).rstrip('.')}."
+        f"{until(switch.until_s)}; new ones too. Reason: {prose(switch.reason, 300).rstrip('.')}.{missing}"
     )
     return Reply(Mood.ACCEPTED, "Frozen.", why, "`/rollback unfreeze` lifts it.")
 
 
 def unfrozen(was_on: bool, branch: str) -> Reply:
     if not was_on:
-        why = f"{inline(branch, 120)} was not frozen."
+        why = f"{inline(branch, 120)} was not frozen; no open pull request to it has a failing `rollback/freeze`."
         return Reply(Mood.REFUSED, "Not unfrozen.", why, "`/rollback status` lists what is on.")
     why = f"{inline(branch, 120)} takes merges again, and the check `rollback/freeze` is cleared."
     return Reply(Mood.ACCEPTED, "Unfrozen.", why)

@@ -11,12 +11,12 @@ from typing import Protocol
 
 import structlog
 
-from bot.command_ports import About, Answering, Considered, Followed, Later, Relanded, Standing
+from bot.command_ports import About, Answering, Considered, Followed, Later, Relanded, Standing, Unmarked
 from bot.comments_commands import plain_answer
 from bot.comments_reland import reland_pull_request
 from bot.config import CONFIG_PATH
 from bot.conversation import GitHubConversation
-from bot.failures import BotFailure, CannotReadRepository
+from bot.failures import BotFailure, CannotReachForge, CannotReadRepository
 from bot.freezes import Freezes
 from bot.order_ends import if_later, settled
 from bot.ports import Acting
@@ -266,7 +266,7 @@ class CommandDesk:
 
     # --- switches -----------------------------------------------------------------------------------
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | Unmarked | None:
         """See `command_ports.Switching.switch_on`."""
         later = await asyncio.to_thread(
             self._store.set_switch,
@@ -280,7 +280,11 @@ class CommandDesk:
             word=word_of(asked),
         )
         if switch.name == SwitchName.FREEZE and later is None:
-            await self._freezes.spread(target)
+            try:
+                await self._freezes.spread(target)
+            except CannotReachForge as failure:
+                log.warning("freeze.unmarked", target=target, reason=failure.reason)
+                return Unmarked(failure.reason)
         return _later(later)
 
     async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:

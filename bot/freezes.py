@@ -83,11 +83,11 @@ class Freezes:
         )
 
     async def catch_up(self) -> None:
-        """Spread the freezes that were set by hand, once each in this process. Raises CannotStore; a GitHub
-        out of reach is tried again at the next turn."""
+        """Spread the freezes that nobody has spread yet (set by hand, or while GitHub was away), once each in
+        this process. Raises CannotStore; a GitHub out of reach is tried again at the next turn."""
         for row in await asyncio.to_thread(self._store.all_switches, self._now()):
             mark = (row.target, row.set_at_s)
-            if row.name is not SwitchName.FREEZE or row.place or mark in self._spread:
+            if row.name is not SwitchName.FREEZE or mark in self._spread:
                 continue
             try:
                 await self.spread(row.target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bot.command_ports import About, Considered, Followed, Later, Relanded, Standing
+from bot.command_ports import About, Considered, Followed, Later, Relanded, Standing, Unmarked
 from bot.failures import BotFailure
 from policies.asked import Asked, Mood, Reply
 from policies.chatops import Misunderstood, parse_comment
@@ -93,6 +93,7 @@ class FakeDesk:
     follows: list[Followed] = field(default_factory=list)
     was_on: bool = True
     later: Later | None = None
+    unmarked: Unmarked | None = None
     switches: tuple[Standing, ...] = ()
     relanded: Relanded | BotFailure = field(default_factory=lambda: Relanded(PULL_REQUEST))
     unanswered: BotFailure | None = None
@@ -157,11 +158,11 @@ class FakeDesk:
             return self.follows.pop(0)
         return Followed(True, heard(order))
 
-    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | None:
+    async def switch_on(self, asked: Asked, switch: Switch, target: str) -> Later | Unmarked | None:
         self.did.append("switch_on")
         if self.later is None:
             self.set_.append((switch, target))
-        return self.later
+        return self.later or self.unmarked
 
     async def switch_off(self, asked: Asked, name: str, target: str) -> bool | Later:
         self.did.append("switch_off")

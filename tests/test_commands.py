@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.chatops import answer
-from bot.command_ports import Followed, Later, Relanded, Standing
+from bot.command_ports import Followed, Later, Relanded, Standing, Unmarked
 from bot.comments_commands import command_comment
 from bot.failures import CannotReachForge, CannotReadRepository, CannotStore
 from policies.asked import Mood, Reply, spoken
@@ -525,8 +525,16 @@ async def test_freeze_and_unfreeze_the_branch_of_the_pull_request() -> None:
     assert [target for _, target in world.set_] == ["acme/stagelog@develop"]
     off = FakeDesk(role_="maintain", about_=OPEN, was_on=False)
     assert await told("/rollback unfreeze", off) == (
-        "Not unfrozen. `develop` was not frozen. `/rollback status` lists what is on."
+        "Not unfrozen. `develop` was not frozen; no open pull request to it has a failing `rollback/freeze`. "
+        "`/rollback status` lists what is on."
     )
+
+
+async def test_a_freeze_whose_check_could_not_be_written_is_a_freeze_and_says_so() -> None:
+    world = FakeDesk(role_="maintain", unmarked=Unmarked("GitHub did not take the check: it is away."))
+    said = await told("/rollback freeze --reason x", world)
+    assert said.startswith("Frozen. ") and mood(world) is Mood.ACCEPTED
+    assert "The check is not on all of them yet, and I keep trying: GitHub did not take the check" in said
 
 
 # --- reland and reading -----------------------------------------------------------------------------

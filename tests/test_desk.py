@@ -18,6 +18,7 @@ from bot.check_runs import FREEZE_CHECK_NAME, GitHubCheckRuns
 from bot.cli_switches import register
 from bot.conversation import GitHubConversation
 from bot.desk import settled
+from bot.failures import CannotReachForge
 from bot.freezes import Freezes
 from bot.places import GitHubPlace
 from bot.store import Store, SwitchName, branch_target
@@ -30,6 +31,7 @@ from tests import incidents
 from tests.command_worlds import asked
 from tests.deliveries import Web
 from tests.fakes import MERGE, PLAN, PULL_REQUEST, FakeWorld
+from tests.faulty_http import answered
 from tests.github_stand_in import Scene, scene
 
 __all__ = ["scene"]
@@ -207,6 +209,22 @@ async def test_a_freeze_set_by_hand_is_spread_by_the_worker(scene: Scene, store:
         SwitchName.FREEZE, branch_target(NAME, "develop"), actor="root", reason="x", now_s=time.time()
     )
     await freezes.catch_up()
+    await freezes.catch_up()
+    assert checks(scene) == [(head.sha, "failure")]
+
+
+async def test_a_freeze_that_was_set_while_github_was_away_is_spread_once_it_is_back(
+    scene: Scene, store: Store
+) -> None:
+    head, freezes = opened(scene, "feature/one"), freezes_of(scene, store)
+    target = branch_target(NAME, "develop")
+    store.set_switch(
+        SwitchName.FREEZE, target, actor="lee", reason="x", now_s=time.time(), place=f"{NAME}#42"
+    )
+    scene.faults.at("GET", r"/pulls$", *[answered(502, {"message": "away"})] * 4)
+    with pytest.raises(CannotReachForge):
+        await freezes.spread(target)
+    assert checks(scene) == []
     await freezes.catch_up()
     assert checks(scene) == [(head.sha, "failure")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot import comments_switches as say
-from bot.command_ports import Call, CommandWorld
+from bot.command_ports import Call, CommandWorld, Later
 from bot.store_switches import SwitchName, branch_target
 from policies.asked import Reply
 from policies.facts import Switch
@@ -16,7 +16,7 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     switch = Switch(str(SwitchName.FREEZE), True, call.command.reason, until_s)
     if until_s is not None and until_s <= call.about.read_at_s:
         return say.over_already(call.command.verb, until_s)
-    later = await world.switch_on(call.asked, switch, branch_target(call.asked.repository, call.branch))
-    if later is not None:
-        return say.overtaken(call.command.verb, later)
-    return say.frozen(switch, call.branch)
+    end = await world.switch_on(call.asked, switch, branch_target(call.asked.repository, call.branch))
+    if isinstance(end, Later):
+        return say.overtaken(call.command.verb, end)
+    return say.frozen(switch, call.branch, end.reason if end else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot import comments_switches as say
-from bot.command_ports import Call, CommandWorld, with_incident
+from bot.command_ports import Call, CommandWorld, Later, with_incident
 from bot.comments_commands import which_service
 from bot.store_switches import SwitchName
 from policies.asked import Reply
@@ -21,7 +21,7 @@ async def run(call: Call, world: CommandWorld) -> Reply:
     if until_s is not None and until_s <= call.about.read_at_s:
         return say.over_already(call.command.verb, until_s)
     later = await world.switch_on(call.asked, switch, target)
-    if later is not None:
+    if isinstance(later, Later):
         return say.overtaken(call.command.verb, later)
     incident = await world.incident_of(call.deploy) if call.deploy else None
     return with_incident(say.held(switch, target, incident), incident)
