@@ -188,7 +188,7 @@ def sound(blocks: tuple[dict[str, object], ...]) -> bool:
     return True
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(HOSTILE, HOSTILE)
 def test_hostile_words_mention_and_link_nobody(one: str, two: str) -> None:
     incident = replace(
@@ -211,7 +211,7 @@ def test_hostile_words_mention_and_link_nobody(one: str, two: str) -> None:
     assert sound(told.blocks) and "<" not in told.plain
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(HOSTILE)
 def test_no_text_leaves_its_block_of_code(log: str) -> None:
     for block in log_sections(log):
