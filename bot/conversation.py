@@ -38,7 +38,7 @@ class GitHubConversation(GitHubPullRequests):
                 facts=_facts(pull),
                 is_open=pull.state == "open",
                 merge_sha=pull.merge_commit_sha if pull.merged_at is not None else None,
-                base_head_sha=repo.get_branch(pull.base.ref).commit.sha,
+                base_head_sha=_head_of_base(repo, pull),
             )
 
         return self._ask(repository, f"describe {repository}#{number}", read)
@@ -68,6 +68,14 @@ class GitHubConversation(GitHubPullRequests):
             return tuple(PullHead(repository, pull.number, base, pull.head.sha) for pull in pulls)
 
         return self._ask(repository, f"list the open pull requests to {base} of {repository}", read)
+
+
+def _head_of_base(repo: Repository, pull: PullRequest) -> str:
+    """Where the base branch is now; where it is gone (a stack of pull requests, an old release), where it was."""
+    try:
+        return repo.get_branch(pull.base.ref).commit.sha
+    except UnknownObjectException:
+        return pull.base.sha
 
 
 def _facts(pull: PullRequest) -> PullRequestFacts:

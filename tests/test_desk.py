@@ -255,6 +255,17 @@ async def test_one_reply_a_request_and_a_reaction_for_each_mood(scene: Scene) ->
     assert len(replies) == 1 and "**Not held.**" in replies[0]
 
 
+def test_a_pull_request_whose_base_branch_is_gone_is_still_described(scene: Scene) -> None:
+    talk, git = GitHubConversation(scene.access), scene.github.git(scene.repository)
+    there = talk.pull(NAME, 42)
+    assert there.base_head_sha == git.head("develop")
+    git.git("branch", "keep", "develop")
+    git.git("update-ref", "-d", "refs/heads/develop")
+    gone = talk.pull(NAME, 42)
+    assert replace(gone, base_head_sha="") == replace(there, base_head_sha="")
+    assert gone.base_head_sha == scene.pull.base_sha
+
+
 async def test_a_request_whose_comment_is_gone_is_answered_all_the_same(scene: Scene) -> None:
     place = GitHubPlace(GitHubConversation(scene.access))
     request = asked("/rollback hold", comment=1)
