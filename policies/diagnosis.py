@@ -60,8 +60,16 @@ _FATAL: Final = re.compile(
     r"|^Caused by: |^Exception in thread |^panic: |^fatal error: |^(?:Uncaught )?\[?(?:[A-Z]\w*)?Error(?: \[\w+\])?: "
     r"|\b(?:FATAL|CRITICAL|PANIC|EMERG|ALERT)\b|^(?:Fatal|Unhandled|Uncaught)\b|^Segmentation fault|SIGSEGV|core dumped"
     r"|\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)"
-    r"|\((?:[A-Z]\w*::)*[A-Z]\w*(?:Error|Exception|NotFound)\)$|PHP Fatal error:|thread '[^']*' panicked at"
+    r"|\((?:[A-Z]\w*::)*(?:[A-Z]\w*(?:Error|Exception|NotFound)|E[A-Z]{3,})\)$"
+    r"|PHP Fatal error:|thread '[^']*' panicked at"
 )
+_RAISED: Final = re.compile(
+    r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Configured|Exit|NotFound|DoesNotExist)\b(?::|$)"
+)
+"""An exception's own line; a level that stands in its message is not its level."""
+_WARNING: Final = re.compile(r"(?:\S+\s){0,4}\[?WARN(?:ING)?\b")
+_BOUND: Final = re.compile(r"\b[Ll]istening (?:at|on)\b|\brunning on http", re.IGNORECASE)
+"""The port was had in the end, after however many tries."""
 _ERROR: Final = re.compile(r"(?:^|[\s\[|\"=:/(])(?:ERROR|error|SEVERE|Error|ERR)(?:[\s\]|\",:/)]|$)")
 _REQUEST: Final = re.compile(
     r"\bHTTP/\d|\b[45]\d\d\b|Not Found|Forbidden|\b0 errors?\b|\berrors?[=:]\s?0\b|no errors?\b"
@@ -113,8 +121,12 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
         return None
     unknown = wrapped = None
     hints: list[int] = []
+    bound = False
     for at in range(len(lines) - 1, -1, -1):
         line = lines[at]
+        bound = bound or bool(_BOUND.search(line.text))
+        if bound and line.signature is not None and line.signature.kind == "port_in_use":
+            continue
         if line.signature is not None and line.quiet and not (exited or unknown or wrapped):
             hints.append(at)
             continue
@@ -122,7 +134,7 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
             return _named(lines, at, line.signature)
         if line.started and (unknown or wrapped) and not exited:
             break
-        if line.fatal:
+        if line.fatal and (exited or not _was_only_warned_of(lines, at)):
             unknown = unknown or line.text
         elif line.wrapper:
             wrapped = wrapped or line.text
@@ -158,7 +170,7 @@ def _read(line: str) -> _Line:
     line = line[:MAX_LINE_CHARS]
     prefix = _PREFIX.match(line)
     text = (line[prefix.end() :] if prefix else line).rstrip()
-    quiet = bool(_QUIET.search(" ".join(text[:120].split(None, 4)[:4])))
+    quiet = not _RAISED.match(text) and bool(_QUIET.search(" ".join(text[:120].split(None, 4)[:4])))
     signature = None if _QUOTED_SOURCE.match(text) and not text.startswith("at ") else _known(text, quiet)
     wrapper = bool(WRAPPERS.search(text))
     return _Line(
@@ -177,6 +189,12 @@ def _known(text: str, quiet: bool) -> Signature | None:
         if signature.pattern.search(text):
             return signature if signature.certain or not quiet else None
     return None
+
+
+def _was_only_warned_of(lines: list[_Line], at: int) -> bool:
+    """Whether an exception stands right under a warning, and the program went on to say other things."""
+    warned = at > 0 and bool(_WARNING.match(lines[at - 1].text))
+    return warned and any(line.quiet or line.served for line in lines[at + 1 :])
 
 
 def _got_over_it(lines: list[_Line]) -> bool:

@@ -142,4 +142,16 @@ VARIANTS: tuple[tuple[str, str, str], ...] = (
     ("missing_env", "yes", ("[2026-03-01 10:00:00 +0000] [1] [INFO] Listening at: http://0.0.0.0:8000 (1)\n" + TRACE + "KeyError: 'AWS_REGION'\n" + GUNICORN_END + "\n") * 2 + "[2026-03-01 10:00:09 +0000] [1] [INFO] Listening at: http://0.0.0.0:8000 (1)\n[2026-03-01 10:00:09 +0000] [7] [INFO] Booting worker with pid: 7"),
     # a service that runs and answers 500
     ("db_login", "no", "\n".join(["Internal Server Error: /api/uploads/", TRACE + "django.db.utils.OperationalError: (1045, \"Access denied for user 'app'@'10.0.0.1' (using password: YES)\")", "10.0.0.9 - - [01/Mar/2026:10:00:00 +0000] \"GET /api/uploads/ HTTP/1.1\" 500 145", "10.0.0.9 - - [01/Mar/2026:10:00:01 +0000] \"GET /static/a.css HTTP/1.1\" 200 145"] * 4)),
+    # printed by real programs in front of a tester who had not seen the table
+    ("missing_env", "yes", "2026/11/23 04:29:01 missing env AWS_REGION\npanic: missing env AWS_REGION\n\ngoroutine 1 [running]:\nlog.Panicf({0x4a3c5a?, 0xa?}, {0xc000086f40?, 0x0?, 0x405418?})\n\t/usr/lib/go-1.19/src/log/log.go:395 +0x67\nexit status 2"),
+    ("missing_env", "yes", "❌ Invalid environment variables: {\n  _errors: [],\n  DATABASE_URL: { _errors: [ 'Invalid input: expected string, received undefined' ] }\n}"),
+    ("missing_module", "yes", "ERROR:    Error loading ASGI app. Could not import module \"config.asgi\"."),
+    ("missing_module", "yes", "Usage: flask run [OPTIONS]\nTry 'flask run --help' for help.\n\nError: Could not import 'wsgi'."),
+    ("missing_module", "yes", "Usage: celery [OPTIONS] [COMMAND] [ARGS]...\nTry 'celery --help' for help.\n\nError: \nUnable to load celery application.\nThe module config.celery was not found."),
+    ("missing_module", "yes", "/usr/local/bin/python: No module named daphne"),
+    ("syntax", "yes", "start.sh: line 3: syntax error: unexpected end of file"),
+    ("db_down", "no", "/app/db.rb:1:in `initialize': Connection refused - connect(2) for \"127.0.0.1\" port 5432 (Errno::ECONNREFUSED)\n\tfrom /app/db.rb:1:in `new'\n\tfrom /app/db.rb:1:in `<main>'"),
+    ("out_of_memory", "maybe", "fatal error: failed to reserve page summary memory\n\nruntime stack:\nruntime.throw({0x47a6d4?, 0x7ffc6d6af920?})\n\t/usr/lib/go-1.19/src/runtime/panic.go:1047 +0x5d\nexit status 2"),
+    ("django_setting", "yes", TRACE + "django.core.exceptions.ImproperlyConfigured: Requested setting DEBUG, but settings are not configured. You must either define the environment variable DJANGO_SETTINGS_MODULE or call settings.configure() before accessing settings."),
+    ("unknown", "maybe", "[2026-11-23 04:29:35 +0000] [7] [ERROR] connection to ('127.0.0.1', 8000) failed: [Errno 98] Address already in use\n[2026-11-23 04:29:38 +0000] [7] [INFO] Listening at: http://127.0.0.1:8000 (7)\n[2026-11-23 04:29:38 +0000] [8] [INFO] Booting worker with pid: 8\n" + TRACE + "NameError: name 'undefined_thing' is not defined\n" + GUNICORN_END),
 )  # fmt: skip

@@ -42,4 +42,5 @@ HEALTHY: tuple[str, ...] = (
     "hello world",
     "Starting\nStarted",
     "\x1b[32mINFO\x1b[0m server ready\n\x1b[33mWARN\x1b[0m deprecated option --error-log",
+    "INFO: Server started on port 8974\nNov 23, 2026 4:33:32 AM App lambda$main$0\nWARNING: request failed\njava.lang.IllegalArgumentException: bad id\n\tat App.lambda$main$0(App.java:3)\n\tat jdk.httpserver/com.sun.net.httpserver.Filter$Chain.doFilter(Filter.java:95)\n\nNov 23, 2026 4:33:32 AM App lambda$main$0\nINFO: GET /e 400\nNov 23, 2026 4:33:32 AM App lambda$main$0\nINFO: GET / 200",
 )  # fmt: skip
