@@ -116,7 +116,7 @@ def bring_forward(checkout: Checkout, move: Forward, label: str, identity: Commi
     if move.old == move.new:
         return ()
     if not move.here:
-        _move_ref(checkout, move.branch, move.old, move.new)
+        journals.move_ref(checkout, f"refs/heads/{move.branch}", move.new, move.old)
         return ()
     journal = journals.begin(checkout, move.branch, move.old, move.new, label, move.touched, move.stash)
     try:
@@ -125,7 +125,7 @@ def bring_forward(checkout: Checkout, move: Forward, label: str, identity: Commi
         answer = checkout.git("read-tree", "-m", "-u", move.old, move.new, ok=())
         if answer.code != 0:
             raise CannotRevert(f"The work tree could not be brought forward: {git_sentence(answer.err)}")
-        _move_ref(checkout, move.branch, move.old, move.new)
+        journals.move_ref(checkout, f"refs/heads/{move.branch}", move.new, move.old)
     except (CannotRevert, GitFailed) as failure:
         log.warning("checkout_going_back", because=failure.reason)
         journals.go_back(checkout, journal)
@@ -140,6 +140,7 @@ def bring_forward(checkout: Checkout, move: Forward, label: str, identity: Commi
 def recover(checkout: Checkout, identity: CommitIdentity) -> tuple[str, ...]:
     """Put right what a killed run left: back if the branch had not moved, else on to the end. Notes for the
     person; CannotRevert when they changed things since."""
+    journals.sweep_moving(checkout)
     journal = journals.unfinished(checkout)
     if journal is None:
         return ()
@@ -217,10 +218,6 @@ def _refuse_untracked_in_the_way(
 
 def _files_below(root: Path, folder: Path) -> list[bytes]:
     return [os.fsencode(at.relative_to(root)) for at in folder.rglob("*") if is_no_folder(at)]
-
-
-def _move_ref(checkout: Checkout, branch: str, old: str, new: str) -> None:
-    checkout.git("update-ref", "-m", "rollback-bot revert: brought forward", f"refs/heads/{branch}", new, old)
 
 
 def _stash(checkout: Checkout, journal: Journal, move: Forward, identity: CommitIdentity) -> str:

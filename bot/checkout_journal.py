@@ -23,12 +23,14 @@ import structlog
 from bot.checkout_files import Kept, is_as_kept, is_there, keep, put_back, remove
 from bot.failures import CannotRevert
 from bot.git_door import GitFailed
+from bot.git_names import BadName, branch_name
 from bot.operator_checkout import Checkout, blob_id
 
 log = structlog.get_logger(__name__)
 
 _AUTO_MERGE = "AUTO_MERGE"
 """Left behind by every `git stash apply` that merged; git itself removes it only with the next commit."""
+_MOVING = "moving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,40 @@ def unfinished(checkout: Checkout) -> Journal | None:
         {path: Touched(**each) for path, each in raw["touched"].items()},
         {path: Kept(**each) for path, each in raw["kept"].items()},
     )  # fmt: skip
+
+
+def move_ref(checkout: Checkout, name: str, new: str, old: str | None = None) -> None:
+    """Move one ref, having said so first: a git that is killed in it leaves a lock, which is then known for ours.
+    May be repeated. Raises GitFailed."""
+    mark = checkout.own_folder / _MOVING
+    mark.parent.mkdir(exist_ok=True)
+    mark.write_text(name)
+    try:
+        said = ("-m", "rollback-bot revert: brought forward")
+        checkout.git("update-ref", *said, name, new, *((old,) if old else ()))
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def sweep_moving(checkout: Checkout) -> None:
+    """Remove the lock of a ref that a killed run was moving; one that was there before it is somebody else's."""
+    mark = checkout.own_folder / _MOVING
+    with contextlib.suppress(FileNotFoundError, BadName):
+        name = mark.read_text()
+        folder = checkout.common_dir.resolve()
+        lock = (folder / f"{_ref(name)}.lock").resolve(strict=True)
+        if lock.is_relative_to(folder) and lock.stat().st_mtime >= mark.stat().st_mtime - 1:
+            lock.unlink()
+            log.info("checkout_lock_swept", lock=lock.name)
+    mark.unlink(missing_ok=True)
+
+
+def _ref(name: str) -> str:
+    """The name again, if it is a branch's or a remote branch's. Raises BadName."""
+    for folder in ("refs/heads/", "refs/remotes/"):
+        if name.startswith(folder):
+            return folder + branch_name(name.removeprefix(folder))
+    raise BadName("not a branch")
 
 
 def sweep_locks(checkout: Checkout, journal: Journal) -> None:

@@ -21,6 +21,7 @@ import structlog
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from bot.checkout_forward import InTheWay, bring_forward, plan, recover
+from bot.checkout_journal import move_ref
 from bot.failures import CannotRevert
 from bot.git_door import NETWORK_S, Credential, GitDoor, GitFailed, Observer
 from bot.git_names import BadName, branch_name, full_sha, git_sentence, shown
@@ -178,7 +179,7 @@ def _deliver(run: _Run, place: Scratch, prepared: Prepared, local: str) -> Prepa
             return refused
     _adopt(run, place, new, local)
     if run.remote:
-        run.checkout.git("update-ref", f"refs/remotes/{run.remote.name}/{run.remote.branch}", new)
+        move_ref(run.checkout, f"refs/remotes/{run.remote.name}/{run.remote.branch}", new)
     if move is None:
         return _left_behind(run, prepared, later)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import time
 from pathlib import Path
@@ -211,3 +212,30 @@ def test_a_person_loses_nothing_when_killed_around_any_git_command(
     tmp_path: Path, overlapping: bool, push: bool
 ):
     assert kill_at_the_desk(Desk(tmp_path, overlapping), WHENS, push) >= 60
+
+
+MOVING, LOCK = ".git/rollback-bot/moving", ".git/refs/remotes/origin/develop.lock"
+
+
+@pytest.mark.parametrize(
+    ("mark", "lock", "lock_is_older", "stays"),
+    [
+        ("refs/remotes/origin/develop", LOCK, False, False),
+        ("refs/remotes/origin/develop", LOCK, True, True),
+        ("", LOCK, False, True),
+        ("refs/remotes/../../../outside", "outside.lock", False, True),
+        ("../outside", "outside.lock", False, True),
+    ],
+    ids=["ours", "there before us", "killed before git began", "hostile ref", "hostile path"],
+)
+def test_only_the_lock_of_a_ref_that_was_being_moved_is_removed(
+    tmp_path: Path, mark: str, lock: str, lock_is_older: bool, stays: bool
+):
+    person = Person(tmp_path)
+    person.write(MOVING, mark)
+    person.write(lock, "")
+    if lock_is_older:
+        os.utime(person.path / lock, (0, 0))
+    revert_by_hand(ByHand(person.path, "develop", (person.merge,)))
+    assert (person.path / lock).exists() is stays
+    assert not (person.path / MOVING).exists()
