@@ -27,8 +27,10 @@ class Gate(StrEnum):
 
 JUST_BEFORE_S = 60.0
 JUST_BEFORE_SHARE = 0.5
-"""A service that was half as bad in the last minute before the deploy as it is now was failing before it."""
-FEWEST_JUST_BEFORE = 2
+"""A service that was half as bad in the last minute before the deploy as it is now was failing before it, unless
+all that failed in that minute is one gap of less than half of it, as a rollout makes it."""
+FEWEST_BEFORE = 2
+"""One failed poll before the deploy is no sign of an earlier fault, however few polls there are."""
 SIBLINGS_WINDOW_S = 180.0
 LATEST_SIBLINGS = 3
 LATEST_POLLS = 6
@@ -85,14 +87,19 @@ def healthy_before(
     if baseline.source:
         told += f", {baseline.source}"
     share = _mean([bad for _, bad in seen])
+    failed = sum(1 for _, bad in seen if bad > limits.allowed_badness)
+    if share >= limit and failed < FEWEST_BEFORE <= len(seen) - failed:
+        reason = f"one failed poll before this deploy is too little to call it bad before it ({told})"
+        return Verdict(Gate.PASS, reason, "baseline", round(share, 4), limit)
     if share >= limit:
         reason = f"it was already {_percent(share)} bad before this deploy (limit {_percent(limit)}; {told})"
         return Verdict(Gate.HOLD, reason, "baseline", round(share, 4), limit)
     last = [bad for t_s, bad in seen if t_s >= end_s - JUST_BEFORE_S - limits.interval_s]
     just = _mean(last)
     now = _mean([bad for s in after if (bad := badness_before(s, limits)) is not None] or [1.0])
-    failing = sum(1 for bad in last if bad > limits.allowed_badness)
-    if failing >= FEWEST_JUST_BEFORE and just >= JUST_BEFORE_SHARE * now:
+    # Containers that crash since the deploy are the new version's: what failed just before was its rollout.
+    fault = not budget.crash and not _is_rollout_gap([bad > limits.allowed_badness for bad in last])
+    if fault and just >= JUST_BEFORE_SHARE * now:
         reason = (
             f"it was already {_percent(just)} bad in the minute before this deploy, {_percent(now)} since "
             f"(limit {_percent(JUST_BEFORE_SHARE)} of that; {told})"
@@ -194,6 +201,15 @@ def _seen_before(
 def _without_rollout(seen: list[tuple[float, float]], limits: HealthLimits) -> list[tuple[float, float]]:
     good = [place for place, (_, bad) in enumerate(seen) if bad <= limits.allowed_badness]
     return seen[: good[-1] + 1] if good else seen
+
+
+def _is_rollout_gap(failed: list[bool]) -> bool:
+    """Whether all that failed is one short run; failures with good polls between them are a fault of its own."""
+    count = sum(failed)
+    if count < FEWEST_BEFORE:
+        return True
+    first = failed.index(True)
+    return all(failed[first : first + count]) and count < JUST_BEFORE_SHARE * len(failed)
 
 
 def _mean(values: Sequence[float]) -> float:

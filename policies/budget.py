@@ -17,6 +17,7 @@ The limits were tuned on simulated traces to at most 2.5 % false rollbacks: docs
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from policies.badness import (
@@ -34,6 +35,16 @@ from policies.limits import HealthLimits
 SPREAD_LEVEL = 0.15
 """The share of failed probes that touches a poll: one of three does, one of twenty is noise."""
 SPREAD_ALLOWED = 0.2
+SPREAD_GETS = 3
+"""GETs among which one failure touches a poll. A poll of fewer is read with those just before it, or one
+request in five that fails would touch a poll in five, which is what `SPREAD_ALLOWED` forgives."""
+SPREAD_REACH_S = 20.0
+"""How far back that reading goes at most, so that a short outage is not made longer than it was."""
+TOLD_S = 0.5
+"""Seconds (a hundredth of a limit at most) that polls may be early without costing a whole poll more: the
+sentence, which tells whole seconds, says "60 s of its 60 s" then."""
+UNEVEN = 0.25
+"""The share of an interval by which polls may be late and still count as neighbours."""
 LONGEST_GAP = 3.0
 """A poll stands for at most this many intervals: nobody knows what happened in a longer silence."""
 PROBE_REMEMBERED = 6.0
@@ -53,6 +64,8 @@ class Budget(NamedTuple):
     gap_s: float = 0.0
     polls: int = 0
     looked: int = 0
+    told: int = 0
+    """Polls in which something was seen that is good or bad; targets in flight are neither."""
     lately: int = 0
     """The last `RECENT_POLLS` polls as bits: 1 where it could look."""
     now: float | None = None
@@ -70,6 +83,8 @@ class Budget(NamedTuple):
     crash_is_old: bool = False
     """The crash evidence is from before a good spell, and says nothing about what fails after it."""
     probe_good_at_s: float | None = None
+    touched_at_s: float | None = None
+    """When a probe last failed enough to touch its poll."""
 
     @property
     def is_failing(self) -> bool:
@@ -113,10 +128,13 @@ def step(budget: Budget, sample: HealthSample, limits: HealthLimits) -> Budget:
         good_since_s = t_s - dt_s
     spell = good_since_s is not None and t_s - good_since_s >= limits.first_good_after_s
 
+    touches = False
     spent_s = spread_s = traffic_s = balancer_s = 0.0
     if bad is not None:
         spent_s = dt_s * (bad - allowed)
-        spread_s = dt_s * ((failing and bad >= SPREAD_LEVEL) - max(SPREAD_ALLOWED, allowed))
+        touches = failing and bad >= SPREAD_LEVEL
+        touched = touches or (site is not None and _was_just_touched(budget, sample, dt_s))
+        spread_s = dt_s * (touched - max(SPREAD_ALLOWED, allowed))
     if traffic is not None:
         traffic_s = dt_s * (traffic - allowed)
     if site is not None and balancer is not None:
@@ -135,6 +153,7 @@ def step(budget: Budget, sample: HealthSample, limits: HealthLimits) -> Budget:
         gap_s,
         budget.polls + 1,
         budget.looked + looked,
+        budget.told + (bad is not None or traffic is not None),
         (budget.lately << 1 | looked) & _RECENT,
         bad,
         traffic,
@@ -149,6 +168,7 @@ def step(budget: Budget, sample: HealthSample, limits: HealthLimits) -> Budget:
         crash=(sample.crash or (budget.crash and not spell)) and not crash_is_old,
         crash_is_old=crash_is_old,
         probe_good_at_s=budget.probe_good_at_s if site is None else t_s if site <= allowed else None,
+        touched_at_s=t_s if touches and site is not None else budget.touched_at_s,
     )
 
 
@@ -162,7 +182,8 @@ class Spending(NamedTuple):
 
     @property
     def fires(self) -> bool:
-        return self.failing and self.used_s >= self.limit_s
+        short_s = min(TOLD_S, self.limit_s / 100)
+        return self.failing and self.used_s + short_s >= self.limit_s
 
 
 def spending(budget: Budget, limits: HealthLimits) -> Spending:
@@ -192,6 +213,15 @@ def missing_lately(budget: Budget) -> str | None:
 
 def _urgency(account: Spending) -> tuple[bool, float]:
     return account.fires, account.used_s / account.limit_s
+
+
+def _was_just_touched(budget: Budget, sample: HealthSample, dt_s: float) -> bool:
+    gets = 0 if sample.probe is None else sample.probe.ok + sample.probe.failed
+    if budget.touched_at_s is None or not 0 < gets < SPREAD_GETS:
+        return False
+    polls = math.ceil(SPREAD_GETS / gets) - 1
+    reach_s = min(polls * dt_s, SPREAD_REACH_S) + UNEVEN * dt_s
+    return sample.t_s - budget.touched_at_s <= reach_s
 
 
 def _probe_was_good(budget: Budget, t_s: float, limits: HealthLimits) -> bool:

@@ -27,11 +27,16 @@ def verdict(budget: Budget, limits: HealthLimits) -> Verdict:
         if budget.polls >= FEWEST_POLLS and budget.looked * 2 < budget.polls:
             return _said(Health.UNKNOWN, _mostly_missing(budget), spent)
         return _said(Health.PENDING, f"{_used(spent)}; it is still watched", spent)
-    # A service that fails as its watch ends is watched on: the budget answers within its own length.
-    if failing and over_s < limits.watch_for_s + limits.budget_before_first_good_s:
-        return _said(Health.PENDING, f"{_used(spent)} and fails as its watch ends", spent)
+    # A service that fails as its watch ends, or that only answers just now, is watched on: the budget answers
+    # within its own length.
+    over = spent.used_s >= spent.limit_s
+    if (failing or over) and over_s < limits.watch_for_s + limits.budget_before_first_good_s:
+        ending = "fails as its watch ends" if failing else "answers just now, so it is watched on"
+        return _said(Health.PENDING, f"{_used(spent)} and {ending}", spent)
     if budget.looked * 2 < budget.polls:
         return _said(Health.UNKNOWN, _mostly_missing(budget), spent)
+    if budget.told * 2 < budget.polls:
+        return _said(Health.UNKNOWN, _says_nothing(budget), spent)
     if budget.balancer_s >= limits.budget_s and not failing:
         return Verdict(
             Health.UNHEALTHY,
@@ -127,3 +132,10 @@ def _because(spent: Spending, budget: Budget) -> str:
 
 def _mostly_missing(budget: Budget) -> str:
     return f"We could not look in {budget.polls - budget.looked} of {budget.polls} polls since this deploy"
+
+
+def _says_nothing(budget: Budget) -> str:
+    return (
+        f"Nothing that is good or bad was seen in {budget.polls - budget.told} of {budget.polls} polls since "
+        "this deploy (no answer of the site, no target in service, too few requests)"
+    )

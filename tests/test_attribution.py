@@ -71,6 +71,43 @@ BEFORE = {
         Gate.PASS,
         "it was healthy before (7 % bad; 30 polls, seen since the deploy started)",
     ),
+    "one failed poll of three": (
+        before((GOOD, 2), (BAD, 1)),
+        Gate.PASS,
+        "one failed poll before this deploy is too little to call it bad before it "
+        "(3 polls, seen since the deploy started)",
+    ),
+    "two failed polls of three": (
+        before((GOOD, 1), (BAD, 2)),
+        Gate.HOLD,
+        "it was already 67 % bad before this deploy (limit 30 %; 3 polls, seen since the deploy started)",
+    ),
+    "one failed poll of one": (
+        before((BAD, 1)),
+        Gate.HOLD,
+        "it was already 100 % bad before this deploy (limit 30 %; 1 poll, seen since the deploy started)",
+    ),
+    "a rollout's gap is no fault of a service that is half bad since": (
+        before((GOOD, 27), (BAD, 3), after=polls(*((BAD, 1), (GOOD, 1)) * 12)),
+        Gate.PASS,
+        "it was healthy before (10 % bad; 30 polls, seen since the deploy started)",
+    ),
+    "failures with good polls between them are no gap": (
+        before((GOOD, 25), *((BAD, 1), (GOOD, 1)) * 2, (BAD, 1), after=polls(*((BAD, 1), (GOOD, 1)) * 12)),
+        Gate.HOLD,
+        "it was already 43 % bad in the minute before this deploy, 50 % since "
+        "(limit 50 % of that; 30 polls, seen since the deploy started)",
+    ),
+    "bad in the last minute, which was the new version that crashed": (
+        before((GOOD, 23), (BAD, 7), after=polls((BAD, 6), crash=True)),
+        Gate.PASS,
+        "it was healthy before (23 % bad; 30 polls, seen since the deploy started)",
+    ),
+    "bad for long, and its container crashed": (
+        before((BAD, 30), after=polls((BAD, 6), crash=True)),
+        Gate.HOLD,
+        "it was already 100 % bad before this deploy (limit 30 %; 30 polls, seen since the deploy started)",
+    ),
     "could not look": (
         before((BLIND, 30)),
         Gate.HOLD,

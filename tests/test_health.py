@@ -55,6 +55,20 @@ FIRING = {
     "one of ten in every poll": (polls((0.1, 90), probes=10), None),
     "polls that could not look add nothing": (polls((BAD, 6), (BLIND, 40), (BAD, 44)), 580.0),
     "polls that could not look, and then it fails on": (polls((BAD, 6), (BLIND, 5), (BAD, 79)), 230.0),
+    "one GET a poll, of which one in five fails": (
+        polls((GOOD, 9), *((BAD, 1), (GOOD, 4)) * 17, probes=1),
+        390.0,
+    ),
+    "one GET a poll, and one in fifty fails": (polls(*((BAD, 1), (GOOD, 49)) * 2, probes=1), None),
+    "one GET a poll, and a blip of two minutes": (polls((GOOD, 30), (BAD, 12), (GOOD, 48), probes=1), None),
+    "polls that come a little early": (
+        tuple(poll(t_s, BAD, crash=True) for t_s in (0.3, 10.1, 20.0, 30.2, 40.0, 49.9, 60.0)),
+        49.9,
+    ),
+    "polls that come much too early": (
+        tuple(poll(t_s, BAD, crash=True) for t_s in (0.0, 10.0, 20.0, 30.0, 40.0, 48.0, 58.0)),
+        58.0,
+    ),
     "every minute only": (polls((BAD, 15), interval_s=60.0), 240.0),
 }
 
@@ -198,8 +212,25 @@ SAYINGS = {
         Health.PENDING,
         "Since this deploy the service used 48 s of its 120 s failure budget and fails as its watch ends.",
     ),
+    "over its budget, but it answers just now": (
+        polls((GOOD, 61), *((BAD, 1), (GOOD, 4)) * 5, (BAD, 1), (GOOD, 3), probes=1),
+        Health.PENDING,
+        "Since this deploy the service used 122 s of its 120 s failure budget and answers just now, "
+        "so it is watched on.",
+    ),
     "healthy": (
         polls((GOOD, 90)),
+        Health.HEALTHY,
+        "Since this deploy the service used 0 s of its 120 s failure budget in 900 s of watching.",
+    ),
+    "nothing but targets in flight": (
+        tuple(HealthSample(t * 10.0, targets=fleet("initial", "unused")) for t in range(90)),
+        Health.UNKNOWN,
+        "Nothing that is good or bad was seen in 90 of 90 polls since this deploy "
+        "(no answer of the site, no target in service, too few requests).",
+    ),
+    "targets in flight for a while": (
+        tuple(HealthSample(t * 10.0, targets=fleet("initial" if t < 45 else "healthy")) for t in range(90)),
         Health.HEALTHY,
         "Since this deploy the service used 0 s of its 120 s failure budget in 900 s of watching.",
     ),
@@ -299,10 +330,11 @@ def test_more_badness_never_makes_a_rollback_later(data):
             if (before := more[at]) is not None:
                 more[at] = max(before, bad)
     crash_at = data.draw(st.one_of(st.none(), st.integers(0, 100)))
+    probes = data.draw(st.sampled_from([1, 2, 3]))
 
     def build(values):
         return [
-            poll(start + n * 10.0, bad, crash=crash_at is not None and n >= crash_at)
+            poll(start + n * 10.0, bad, probes=probes, crash=crash_at is not None and n >= crash_at)
             for n, bad in enumerate(values)
         ]
 

@@ -141,7 +141,7 @@ def test_simulated_services_are_judged_rightly(scenario):
     assert wrong <= (3 if scenario == "20 % 5xx" else 2)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(sorted(SCENARIOS)), st.integers(0, 10_000))
 def test_a_decision_is_a_function_of_its_facts(scenario, seed):
     samples = play(scenario, random.Random(seed)).samples
@@ -150,7 +150,7 @@ def test_a_decision_is_a_function_of_its_facts(scenario, seed):
     assert judge_watch(blind, LIMITS).outcome is not Outcome.ROLL_BACK
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(SCENARIOS)), st.integers(0, 10_000), st.integers(0, 89), st.integers(1, 60))
 def test_more_failed_probes_never_make_a_rollback_later(scenario, seed, begin, count):
     """On whole simulated services, traffic and load balancer included: the rule itself, gates aside."""
