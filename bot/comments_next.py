@@ -15,6 +15,7 @@ from bot.comments_headline import (
     recovery_health,
 )
 from bot.comments_text import duration, instant, prose, short
+from policies.attribution import Gate
 from policies.cleaning import cap, fenced, inline, plain
 from policies.facts import (
     CommitFacts,
@@ -24,6 +25,7 @@ from policies.facts import (
     IncidentState,
     PullRequestFacts,
     RevertOutcome,
+    Verdict,
 )
 from policies.limits import Plan
 
@@ -124,10 +126,20 @@ def _after_holding(incident: Incident, plan: Plan) -> str:
             "**Next.** I have stopped watching this deploy, and **it needs a person**. `/rollback` on this pull "
             'request rolls it back now; where the service looks healthy, with `--reason "…"`.'
         )
+    elif any(gate.rule in ("hold", "kill") and gate.status == Gate.HOLD for gate in _gates(incident)):
+        again = duration(plan.rollback.decide_within_s)
+        watch = (
+            f"**Next.** I keep watching, and decide once more after {again}. For me to act then, lift what stops me: "
+            "`/rollback resume`, or `/rollback resume --repo` for the kill switch."
+        )
     else:
         ask = duration(plan.rollback.decide_within_s)
         watch = f"**Next.** I keep watching. If it is still failing after {ask}, I ask here for a decision."
     return f"{watch}\n\n{_by_hand(incident, plan)}"
+
+
+def _gates(incident: Incident) -> tuple[Verdict, ...]:
+    return incident.decision.gates if incident.decision is not None else ()
 
 
 def _question(incident: Incident, plan: Plan) -> str:

@@ -23,9 +23,12 @@ from policies.limits import Plan
 
 def evidence(incident: Incident | None, about: About, plan: Plan) -> Reply:
     number = about.pull_request.number
-    if incident is None or incident.evidence is None:
+    if incident is None:
         why = f"Nothing was captured for #{number}: no deploy of it failed while I watched."
-        return Reply(Mood.ACCEPTED, "No evidence.", why)
+        return Reply(Mood.ACCEPTED, "No evidence.", why, "`/rollback status` tells what I know of it.")
+    if incident.evidence is None:
+        why = f"Nothing is captured for incident {inline(incident.id, 80)}, or not yet."
+        return Reply(Mood.ACCEPTED, "No evidence.", why, "`/rollback why` tells what I saw and decided.")
     if is_log_hidden(plan, not plan.private):
         why = "The log is not shown in a public place; it stands on the incident's page."
         return Reply(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from bot.failures import BotFailure
 from bot.ports import UNDEPLOYED, World
 from policies.acquittal import Acquitted, judge_recovery
+from policies.attribution import Gate
 from policies.culprits import as_ordered
 from policies.eligibility import may_roll_back
 from policies.facts import (
@@ -130,7 +131,7 @@ async def _stopped(incident: Incident, why: str, plan: Plan, world: World) -> st
     if (cancelled := await _cancelled(world)) is not None:
         return await _end_cancelled(incident, cancelled, plan, world)
     reason = f"I had decided to roll back, but before the push {why}: nothing was pushed."
-    gates = incident.decision.gates if incident.decision else ()
+    gates = (*(incident.decision.gates if incident.decision else ()), Verdict(Gate.HOLD, why, "hold"))
     held = replace(incident, decision=Decision(Action.HOLD, reason, gates), state=IncidentState.HELD)
     return await world.record(replace(held, reason=reason), "Held: stopped before the push.")
 

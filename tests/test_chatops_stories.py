@@ -18,7 +18,10 @@ from tests.github_stand_in import add_commit
 
 pytestmark = [pytest.mark.story, pytest.mark.timeout(600)]
 
-ASK_FIRST = {"mode: auto": "mode: approve"}
+ASK_FIRST = {
+    "mode: auto": 'mode: approve\npermissions: {approve: [maintain, "@acme/oncall"]}',
+    "decide_within: 20s": "decide_within: 45s",
+}
 
 
 @pytest.fixture
@@ -220,14 +223,17 @@ def test_questions_that_expire_that_two_answer_at_once_and_that_get_a_yes_and_a_
     people: People, tmp_path: Path
 ) -> None:
     world = people.world
-    people.configures(tmp_path / "checkout", ASK_FIRST | {"decide_within: 20s": "decide_within: 45s"})
+    world.github.ledger.teams["acme/oncall"] = {"sam": "active", "dana": "pending"}
+    people.configures(tmp_path / "checkout", ASK_FIRST)
     merge = people.merges("dana", 42)
     until(lambda: _state(world) == "asked", 120, "the bot asks", world)
     assert world.head() == merge
-    assert people.asks("sam", 42, "/rollback approve")[1].startswith("**Not approved.** @sam has `triage`;")
+    assert people.asks("dana", 42, "/rollback approve")[1].startswith(
+        "**Not approved.** @dana has `write`; this needs `maintain` or the team `acme/oncall`. Ask a maintainer"
+    )
     until(lambda: _state(world) == "held", 150, "nobody answers", world)
     until(lambda: "Nobody answered in time" in people.incident_comments(42)[-1].body, 60, "the notice", world)
-    late = people.asks("lee", 42, "/rollback approve")
+    late = people.asks("sam", 42, "/rollback approve")  # whose role is triage, and who is on call
     assert late[0] == "-1" and late[1].startswith("**Not approved.** The question was open until ")
     assert world.head() == merge
 
@@ -240,7 +246,7 @@ def test_questions_that_expire_that_two_answer_at_once_and_that_get_a_yes_and_a_
     assert leads[1].startswith("**Approved.** @") and " said yes to my question of " in leads[1]
     recovered(people, 42)
     assert len(people.bot_commits(merge)) == 1
-    assert people.asks("dana", 42, "/rollback approve")[1].startswith("**Already answered.**")
+    assert people.asks("sam", 42, "/rollback approve")[1].startswith("**Already answered.**")
     _asked_and_answered(people)
     _yes_and_no_at_once(people)
 

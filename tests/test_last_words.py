@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.acting import Hands
+from bot.comments import incident_comment
 from bot.desk import word_of
 from bot.guard import guard
 from bot.migrations import migrate
@@ -29,7 +30,7 @@ from policies.facts import (
 )
 from tests.command_worlds import asked
 from tests.command_worlds import order as an_order
-from tests.fakes import DEPLOY, PUSHED, WELL, FakeWorld
+from tests.fakes import DEPLOY, PLAN, PULL_REQUEST, PUSHED, WELL, FakeWorld
 from tests.git_histories import History
 from tests.test_reverting import history, order, repositories
 
@@ -241,6 +242,8 @@ async def test_a_hold_between_the_decision_and_the_push_holds_the_incident() -> 
         "I had decided to roll back, but before the push this service is on hold (lee: wait): nothing was pushed."
     )
     assert world.frozen == [], "nothing failed, so nothing is frozen"
+    body = incident_comment(told, PLAN, None, False, PULL_REQUEST)
+    assert "lift what stops me: `/rollback resume`" in body and "I ask here for a decision" not in body
 
 
 async def test_once_the_hold_is_lifted_a_service_that_still_fails_is_rolled_back() -> None:
