@@ -154,4 +154,9 @@ VARIANTS: tuple[tuple[str, str, str], ...] = (
     ("out_of_memory", "maybe", "fatal error: failed to reserve page summary memory\n\nruntime stack:\nruntime.throw({0x47a6d4?, 0x7ffc6d6af920?})\n\t/usr/lib/go-1.19/src/runtime/panic.go:1047 +0x5d\nexit status 2"),
     ("django_setting", "yes", TRACE + "django.core.exceptions.ImproperlyConfigured: Requested setting DEBUG, but settings are not configured. You must either define the environment variable DJANGO_SETTINGS_MODULE or call settings.configure() before accessing settings."),
     ("unknown", "maybe", "[2026-11-23 04:29:35 +0000] [7] [ERROR] connection to ('127.0.0.1', 8000) failed: [Errno 98] Address already in use\n[2026-11-23 04:29:38 +0000] [7] [INFO] Listening at: http://127.0.0.1:8000 (7)\n[2026-11-23 04:29:38 +0000] [8] [INFO] Booting worker with pid: 8\n" + TRACE + "NameError: name 'undefined_thing' is not defined\n" + GUNICORN_END),
+    ("missing_module", "yes", "/usr/bin/env: 'node18': No such file or directory"),
+    ("db_down", "no", TRACE + "redis.exceptions.ConnectionError: Error -2 connecting to cache.internal:6379. Name or service not known."),
+    ("db_down", "no", "Exception in thread \"main\" java.lang.RuntimeException: Could not connect to MySQL at 127.0.0.1:3306\n\tat App.main(App.java:1)\nCaused by: java.net.ConnectException: Connection refused\n\tat App.main(App.java:1)"),
+    ("migration", "yes", TRACE + "sqlite3.OperationalError: table stage_photo has no column named s3_key\n\nThe above exception was the direct cause of the following exception:\n\n" + TRACE + "RuntimeError: boot check failed"),
+    ("django_setting", "yes", TRACE + "ValueError: Incorrect timezone setting: Mars/Base"),
 )  # fmt: skip
