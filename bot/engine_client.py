@@ -17,7 +17,7 @@ from dbos import DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, Workflo
 from dbos import _serialization as engine_serialization
 from dbos._error import DBOSException
 
-from bot.codec import decode, encode
+from bot.codec import decode, encode, prepare
 from bot.failures import CannotStore
 from bot.queues import (
     APP_VERSION,
@@ -30,6 +30,7 @@ from bot.queues import (
     ordered_prefix,
 )
 from bot.store_database import cannot_store
+from policies.asked import Asked, PullHead
 from policies.facts import Deploy, PersonOrder
 
 ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
@@ -59,6 +60,14 @@ class EngineClient:
         self._client: DBOSClient | None = None
         self._made_for: tuple[int, sa.Engine] | None = None
         self._making = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make now what the first piece of work would wait for. May be repeated. Raises CannotStore."""
+        prepare((Asked, Deploy, PullHead))
+        with _storing("the first connection"):
+            self._ours()
+            with self._engine().connect() as connection:
+                connection.execute(sa.select(1))
 
     def enqueue(self, connection: sa.Connection, workflow: str, workflow_id: str, work: Work) -> None:
         """Enqueue within `connection`'s transaction; a known `workflow_id` is a no-op. Raises CannotStore."""

@@ -14,8 +14,11 @@ from dbos import DBOS
 
 from bot.desk import settled
 from bot.durable import register
+from bot.engine_client import EngineClient
+from bot.failures import CannotStore
 from bot.queues import COMMAND, command_id, guard_id, ordered_id
 from bot.rollback import incident_id
+from bot.store import Store
 from policies.facts import Evidence, Incident, IncidentState, PersonOrder
 from policies.limits import Mode
 from tests.command_worlds import FakeDesk, asked
@@ -96,6 +99,14 @@ def test_an_order_that_is_sent_twice_is_heard_once(bench: Bench) -> None:
         bench.client.send_order(GUARD_ID, ORDER)
     bench.result(GUARD_ID)
     assert [order.ordered_by for order in world.orders] == ["dana"]
+
+
+def test_what_the_first_command_needs_is_made_before_it(bench: Bench, tmp_path: Path) -> None:
+    bench.client.prepare()
+    bench.client.prepare()
+    away = Store(f"sqlite:///{tmp_path}/rollback.db/under-a-file/rollback.db")
+    with pytest.raises(CannotStore):
+        EngineClient(lambda: away.engine).prepare()
 
 
 def test_who_is_at_work_on_a_deploy(bench: Bench) -> None:

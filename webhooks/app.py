@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Any, cast
 
 import structlog
@@ -69,7 +70,10 @@ def create_app(settings: Settings, inbox: Inbox | None = None, store: Store | No
 
 def create_web(settings: Settings) -> Doorway:
     """What the web server runs: the doorway, and behind it Flask on `web_threads` threads. Raises BadSettings."""
-    app = create_app(settings)
+    store = Store(settings.database)
+    engine = EngineClient(lambda: store.engine)
+    app = create_app(settings, DurableInbox(store, engine), store)
+    Thread(target=_prepare, args=(engine,), name="prepare", daemon=True).start()
     assert settings.github_webhook_secret is not None
     secret = settings.github_webhook_secret.get_secret_value().encode()
     others = cast(Application, WSGIMiddleware(cast(Any, app), workers=settings.web_threads))
@@ -80,6 +84,14 @@ def create_web(settings: Settings) -> Doorway:
         await (slack if scope["path"] == SLACK_PATH else others)(scope, receive, send)
 
     return Doorway(behind, secret, EVENTS)
+
+
+def _prepare(engine: EngineClient) -> None:
+    """The first webhook must not wait for connections; without a database it is told so as always."""
+    try:
+        engine.prepare()
+    except CannotStore as failure:
+        log.warning("not prepared", reason=failure.reason)
 
 
 def _refused(refused: Refused) -> Response:
