@@ -53,7 +53,7 @@ SIGNATURES: Final = (
     Signature(
         "db_login",
         _any(
-            r"password authentication failed for user",
+            r"(?:password|PAM|Ident|Peer|LDAP|GSSAPI) authentication failed for user",
             r"Access denied for user '[^']*'@",
             r"role \"[^\"]{1,80}\" does not exist",
             r"no pg_hba\.conf entry for",
@@ -113,7 +113,8 @@ SIGNATURES: Final = (
             r"CircularDependencyError",
             r"Can't locate revision identified by|Multiple head revisions are present",
             r"Target database is not up to date",
-            r"FlywayValidateException|Validate failed: Migrations have failed validation|Migration checksum mismatch",
+            r"Detected failed migration to version|FlywayValidateException",
+            r"Validate failed: Migrations have failed validation|Migration checksum mismatch",
             r"Found more than one migration with version",
             r"LiquibaseException|liquibase\.exception\.",
             r"\bP30(?:05|06|09|18)\b",
@@ -166,6 +167,7 @@ SIGNATURES: Final = (
             r"cannot load such file -- ",
             r"Bundler::GemNotFound|Could not find .{1,80} in (?:any of the sources|locally installed gems)",
             r"error while loading shared libraries",
+            r"\bexec [^\s:]+: no such file or directory",
             r"Class [\"'][\w\\]+[\"'] not found",
             r"Failed opening required '[^']*vendor/",
             r"sh: \d+: (?:exec: )?[\w./-]+: not found|: command not found",
@@ -203,7 +205,7 @@ SIGNATURES: Final = (
             r"fatal error: (?:runtime: )?out of memory|failed to reserve page summary memory",
             r"Cannot allocate memory",
             r"Allowed memory size of \d+ bytes exhausted",
-            r"NoMemoryError",
+            r"NoMemoryError|std::bad_alloc",
             r"oom-kill:",
         ),
         "The process ran out of memory: raise the memory limit, or look for what grew in this diff.",
@@ -222,11 +224,17 @@ SIGNATURES: Final = (
         YES,
     ),
     Signature(
+        "disk_full",
+        _any(r"[Nn]o space left on device", r"\bENOSPC\b", r"[Dd]isk quota exceeded"),
+        "The disk is full: prune images and logs on the host.",
+        NO,
+    ),
+    Signature(
         "image_pull",
         _any(
             r"ResourceInitializationError: unable to pull secrets",
-            r"CannotPullContainerError.{0,400}(?:AccessDenied|not authorized|denied|i/o timeout|no basic auth|dial tcp"
-            r"|context deadline|request canceled|403|toomanyrequests|rate limit)",
+            r"CannotPull(?:ECR)?ContainerError.{0,400}(?:AccessDenied|not authorized|denied|i/o timeout|no basic auth"
+            r"|dial tcp|context deadline|request canceled|403|toomanyrequests|rate limit)",
             r"(?:pull access denied|no basic auth credentials|toomanyrequests:)",
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}(?:denied|unauthorized|timeout|403)",
             r"unable to retrieve ecr registry auth",
@@ -237,7 +245,7 @@ SIGNATURES: Final = (
     Signature(
         "image_pull",
         _any(
-            r"CannotPullContainerError",
+            r"CannotPull(?:ECR)?ContainerError",
             r"manifest (?:for \S+ not found|unknown)",
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff|InvalidImageName)",
         ),
@@ -245,17 +253,11 @@ SIGNATURES: Final = (
         YES,
     ),
     Signature(
-        "disk_full",
-        _any(r"[Nn]o space left on device", r"\bENOSPC\b", r"[Dd]isk quota exceeded"),
-        "The disk is full: prune images and logs on the host.",
-        NO,
-    ),
-    Signature(
         "host_check",
         _any(
             r"Invalid HTTP_HOST header",
             r"\bDisallowedHost\b",
-            r"Blocked hosts?: ",
+            r"Blocked hosts?: |Blocked request\. This host|^Invalid [Hh]ost header",
             r"ActionDispatch::HostAuthorization",
         ),
         "The application refuses the Host header of the health check: add the health-check host to the allowed ones.",

@@ -159,4 +159,11 @@ VARIANTS: tuple[tuple[str, str, str], ...] = (
     ("db_down", "no", "Exception in thread \"main\" java.lang.RuntimeException: Could not connect to MySQL at 127.0.0.1:3306\n\tat App.main(App.java:1)\nCaused by: java.net.ConnectException: Connection refused\n\tat App.main(App.java:1)"),
     ("migration", "yes", TRACE + "sqlite3.OperationalError: table stage_photo has no column named s3_key\n\nThe above exception was the direct cause of the following exception:\n\n" + TRACE + "RuntimeError: boot check failed"),
     ("django_setting", "yes", TRACE + "ValueError: Incorrect timezone setting: Mars/Base"),
+    ("disk_full", "no", "CannotPullContainerError: failed to register layer: write /usr/lib/x.so: no space left on device"),
+    ("image_pull", "no", "CannotPullECRContainerError: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: ecr:GetAuthorizationToken"),
+    ("db_login", "no", "psycopg.OperationalError: connection failed: FATAL:  PAM authentication failed for user \"iam_app\""),
+    ("missing_module", "yes", "exec /docker-entrypoint.sh: no such file or directory"),
+    ("host_check", "maybe", "Blocked request. This host (\"10.0.1.5\") is not allowed.\nTo allow this host, add \"10.0.1.5\" to `server.allowedHosts` in vite.config.js."),
+    ("out_of_memory", "maybe", "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\nAborted (core dumped)"),
+    ("migration", "yes", "org.flywaydb.core.api.FlywayException: Schema `app` contains a failed migration to version 7 !\nCaused by: Detected failed migration to version 7 (add uploads)."),
 )  # fmt: skip
