@@ -19,7 +19,7 @@ from bot.store_database import open_engine, writers_turn
 log = structlog.get_logger()
 
 PATIENCE_S = 30.0
-"""After so long in the queue SQLite's own waiting has to do."""
+"""As the engine's own for a connection and for SQLite; after so long in the queue SQLite's waiting has to do."""
 CONNECTIONS = 20
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 
@@ -29,7 +29,7 @@ def open_for_engine(url: str) -> sa.Engine:
 
     SQLite lets whoever finds it busy sleep and try again, first come or not: with the checkpoints of some dozen
     threads in the way, a sample or a delivery was seen to wait for more than five seconds."""
-    engine = open_engine(url, pool_size=CONNECTIONS)
+    engine = open_engine(url, pool_size=CONNECTIONS, patience_s=PATIENCE_S)
     sa.event.listen(engine, "connect", _small_cache)
     turn, mine = writers_turn(engine.url), threading.local()
 

@@ -51,11 +51,11 @@ _turns: dict[str, threading.RLock] = {}
 _making_turns = threading.Lock()
 
 
-def open_engine(given: str, *, pool_size: int = 10) -> sa.Engine:
+def open_engine(given: str, *, pool_size: int = 10, patience_s: float = BUSY_S) -> sa.Engine:
     """An engine for `given`; connects on first use. Raises CannotStore for an address we cannot use."""
     url = database_url(given)
     if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url, pool_size)
+        return _open_sqlite(url, pool_size, patience_s)
     return sa.create_engine(
         url,
         pool_size=pool_size,
@@ -72,7 +72,7 @@ def open_engine(given: str, *, pool_size: int = 10) -> sa.Engine:
     )
 
 
-def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
+def _open_sqlite(url: sa.URL, pool_size: int, patience_s: float) -> sa.Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +86,9 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
         poolclass=sa.QueuePool,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_timeout=BUSY_S,
+        pool_timeout=patience_s,
         json_serializer=_as_json,
-        connect_args={"timeout": BUSY_S, "check_same_thread": False},
+        connect_args={"timeout": patience_s, "check_same_thread": False},
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -96,7 +96,7 @@ def _open_sqlite(url: sa.URL, pool_size: int) -> sa.Engine:
         # A transaction that will write takes the lock when it begins: one that reads first and upgrades
         # later is refused at once, whatever the busy timeout.
         connection.isolation_level = "IMMEDIATE"
-        connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000:.0f}")
+        connection.execute(f"PRAGMA busy_timeout={patience_s * 1000:.0f}")
         connection.execute("PRAGMA journal_mode=WAL")
         # With NORMAL a power cut takes the last commits with it, and with them deliveries that were answered 202.
         connection.execute("PRAGMA synchronous=FULL")
