@@ -22,7 +22,7 @@ from bot.sticky_comment import sendable
 from bot.store import Store
 from policies.facts import FINAL_STATES, Incident, IncidentState
 from rehearsal.github_state import Comment
-from tests.crash_world import BASE_URL, BRANCH, LightWorld, Story
+from tests.crash_world import BASE_URL, BRANCH, LightWorld, Story, until
 from tests.killing_worker import Point
 
 ENDS_WITHIN_S = 90.0
@@ -114,6 +114,9 @@ class Child:
         lines = [json.loads(line) for line in self.journal.read_text().splitlines()]
         return [Point(*line) for line in lines if len(line) == 3]
 
+    def is_ready(self) -> bool:
+        return self.log.exists() and "worker.started" in self.log.read_text(errors="replace")
+
     def was_killed(self) -> bool:
         return '["killed"]' in self.journal.read_text()
 
@@ -159,6 +162,7 @@ def play(
             codes = [worker.stop() for worker in workers[-1:]]
             if first.was_killed() and len(workers) == 1:  # at the very end, or while it was stopping
                 workers.append(nursery.worker(story.environment, folder, "second"))
+                until(workers[-1].is_ready, ENDS_WITHIN_S, "the second worker started")
                 time.sleep(2.5)
                 codes = [workers[-1].stop()]
             wrong = everything_wrong(world, story, store, merge_proposal=merge_proposal)
