@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bot.chatops import answer
 from bot.command_ports import About, Considered, Followed, Later, Relanded, Standing, Unmarked
 from bot.failures import BotFailure
 from policies.asked import Asked, Mood, Reply
@@ -195,3 +196,23 @@ def heard(by: PersonOrder) -> Incident:
 
 ACTED = frozenset({"give", "switch_on", "switch_off", "reland", "rehearse"})
 """What changes something, or could."""
+
+TWO = replace(MERGED, deploys=(DEPLOY, replace(DEPLOY, environment="production", id="9")))
+OPEN = replace(MERGED, is_open=True, merge_sha=None, deploys=())
+
+
+async def told(text: str, world: FakeDesk, who: str = "dana") -> str:
+    """Result, reason and next step as they are read; the whole story ran once."""
+    await answer(asked(text, who), world)
+    assert world.did[0] == "seen" and world.did[-1] == "answer" and world.did.count("answer") == 1
+    assert len(world.noted) == 1 and world.noted[0][1] == world.replies[0]
+    reply = world.replies[0]
+    return " ".join(part for part in (reply.result, reply.why, reply.next) if part)
+
+
+def mood(world: FakeDesk) -> Mood:
+    return world.replies[0].mood
+
+
+def acted(world: FakeDesk) -> set[str]:
+    return ACTED & set(world.did)
