@@ -22,6 +22,7 @@ from bot.sticky_comment import sendable
 from bot.store import Store
 from policies.facts import FINAL_STATES, Incident, IncidentState
 from rehearsal.github_state import Comment
+from rehearsal.serving import wait_until
 from tests.crash_world import BASE_URL, BRANCH, LightWorld, Story, until
 from tests.killing_worker import Point
 
@@ -163,7 +164,9 @@ def play(
             if first.was_killed() and len(workers) == 1:  # at the very end, or while it was stopping
                 workers.append(nursery.worker(story.environment, folder, "second"))
                 until(workers[-1].is_ready, ENDS_WITHIN_S, "the second worker started")
-                time.sleep(2.5)
+                # It is done when it is the only one on record; what else is wrong is said below.
+                wait_until(lambda: len(store.silent_executors(-3600.0)) <= 1, ENDS_WITHIN_S)
+                wait_until(lambda: not unfinished(store), ENDS_WITHIN_S)
                 codes = [workers[-1].stop()]
             wrong = everything_wrong(world, story, store, merge_proposal=merge_proposal)
             if codes != [0]:
