@@ -15,6 +15,8 @@ from rehearsal.serving import fetch
 
 ACCOUNT = "123456789012"
 NAMESPACE = "AWS/ApplicationELB"
+PATIENCE_S = 15.0
+"""The load balancer lives in the process that plays the story, which may be busy for seconds."""
 
 
 class ProberGone(Exception):
@@ -29,7 +31,7 @@ class Prober:
 
     def ask(self, path: str) -> Any:
         try:
-            return json.loads(fetch(self._url + path, 2)[1])
+            return json.loads(fetch(self._url + path, PATIENCE_S)[1])
         except (OSError, ValueError) as error:
             raise ProberGone(str(error)) from error
 

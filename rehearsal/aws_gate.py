@@ -85,7 +85,7 @@ class Gate:
         """ARN and policies of the owner of an access key."""
         if key in self._principals:
             return f"arn:aws:iam::{ACCOUNT}:user/{key}", _policies(self._principals[key])
-        for backends in sts_backends.values():
+        for backends in list(sts_backends.values()):
             for role in backends["aws"].assumed_roles:
                 if role.access_key_id == key and role.role_arn in self._roles:
                     name = role.role_arn.rpartition("/")[2]

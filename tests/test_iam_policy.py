@@ -89,7 +89,7 @@ def become(aws: Aws) -> Iterator[Callable[..., AwsClients]]:
 
         def clients(key: str, **named: Any) -> AwsClients:
             patch.setenv("AWS_ACCESS_KEY_ID", key)
-            return AwsClients(REGION, read_timeout_s=60.0, **named)
+            return AwsClients(REGION, connect_timeout_s=60.0, read_timeout_s=60.0, **named)
 
         yield clients
 
@@ -259,7 +259,7 @@ async def test_a_role_is_taken_on_with_its_external_id_and_does_the_rest(become:
     evidence = await captured(clients, "docker", aws_role_arn=ROLE)
     itself = await captured(clients, "docker")
 
-    assert evidence.exit_code == 1 and "refused" not in text(evidence)
+    assert evidence.exit_code == 1 and "refused" not in text(evidence), text(evidence)
     assert "AWS refused elasticloadbalancing:DescribeT" in text(itself)  # alone it may only take on roles
 
 
