@@ -157,9 +157,13 @@ class SwitchMemory(WordMemory):
             )
             if later is not None:
                 return later
-            if is_on:  # one whose time is up is ended by a worker, with its note
-                connection.execute(sa.delete(switch_rows).where(which))
-        return was_on
+            # One whose time is up is ended by a worker, with its note.
+            live = sa.or_(switch_rows.c.until_s.is_(None), switch_rows.c.until_s > now_s)
+            lifted = connection.execute(sa.delete(switch_rows).where(which, live)).rowcount > 0
+            if lifted and not was_on:
+                # An earlier word was being written while we looked; only taking ours waited for it.
+                self.note_it_was_on(str(SwitchName(name)), target, connection)
+        return was_on or lifted
 
     def clear_switch(self, name: SwitchName | str, target: str, *, set_at_s: float | None = None) -> bool:
         """Take a switch away (only the one set at `set_at_s`, where given); whether it was there. May be

@@ -70,6 +70,10 @@ class WordMemory(Database):
         stands = connection.execute(sa.select(last_words).where(_is(name, target))).one()
         return Said(float(stands.second), stands.actor, bool(stands.turned_on)), was_on
 
+    def note_it_was_on(self, name: str, target: str, connection: sa.Connection) -> None:
+        """Correct what the last word on a switch found. Raises CannotStore."""
+        connection.execute(sa.update(last_words).where(_is(name, target)).values(was_on=1))
+
     def say_cancel(self, incident_id: str, word: Word) -> None:
         """Stop the incident's rollback, if it is not pushed yet. May be repeated. Raises CannotStore."""
         with self.transaction() as connection:

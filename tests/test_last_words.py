@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -124,6 +125,22 @@ def test_many_at_once_leave_the_last_word(store: Store) -> None:
     assert not is_on(store)
     say(store, "hold", Word(T0 + 20, "lee", "c-20", 20))
     assert is_on(store)
+
+
+def test_a_resume_lifts_the_hold_that_was_being_written_while_it_looked(store: Store) -> None:
+    for n in range(0, 40, 2):
+        together = threading.Barrier(2)
+
+        def at_once(verb: str, word: Word, together: threading.Barrier = together) -> Said | bool | None:
+            together.wait(60)
+            return say(store, verb, word)
+
+        with ThreadPoolExecutor(2) as pool:
+            held = pool.submit(at_once, "hold", Word(T0 + n, "lee", f"c-{n}", n))
+            resumed = pool.submit(at_once, "resume", Word(T0 + n + 1, "dana", f"c-{n + 1}", n + 1))
+            resumed.result()
+            held.result()
+        assert not is_on(store), f"round {n}"
 
 
 def test_a_comment_is_a_word_with_its_id_and_its_time() -> None:
