@@ -89,21 +89,22 @@ class BotProcesses:
 
     def kill(self, name: str) -> None:
         """SIGKILL a process with everything it started, as a lost machine would."""
-        process = self._running[name]
+        # Not running any more before it is dead: `check`, in another thread, must not meet it in between.
+        process = self._running.pop(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=5)
         reap_group(process.pid)
+        self._janitor.forget(process.pid)
 
     def restart(self, name: str) -> None:
-        """Start a process that ended, as a platform does."""
-        self._janitor.forget(self._running[name].pid)
+        """Start a process that was killed, as a platform does."""
         self.restarts.append((time.time(), name))
         self._start(name)
 
     def check(self) -> None:
         """BotFailed when a process ended by itself."""
-        for name, process in self._running.items():
+        for name, process in tuple(self._running.items()):
             code = process.poll()
             if code is not None:
                 raise BotFailed(f"The bot's {name} ended with {code}:\n{self.tail(name)}")
