@@ -21,12 +21,15 @@ from policies.signatures import (
     WRAPPERS,
     Signature,
 )
+from policies.traces import CONTEXTS
 
 MAX_LINES: Final = 5_000
 MAX_LINE_CHARS: Final = 1_000
 MAX_SHOWN_CHARS: Final = 400
 BETTER_LINE_WITHIN: Final = 15
 """Lines above a match in which the same cause may be said in a whole sentence."""
+TRACE_LINES: Final = 60
+"""Lines on either side of a fatal line in which its trace may tell what it was about."""
 LAST_WORDS: Final = 3
 """An ERROR line tells of the end only among so many last lines."""
 
@@ -37,14 +40,17 @@ _PREFIX: Final = re.compile(
     r"(?:[\w.-]{1,60}\s{0,40}\|\s?)?(?:std(?:out|err) [FP] )?"
     r"(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|\s?[+-]\d\d:?\d\d)?\]?\s{0,4}:?)?"
     r"(?:std(?:out|err) [FP] )?(?:\[\d+\]\s)?"
+    r"(?:WARNING: \[pool \w{1,40}\] child \d+ said into std(?:out|err): \")?(?:NOTICE: PHP message: )?"
 )
 _STARTED: Final = re.compile(
     r"Application startup complete|Started \w+ in [\d.]+ seconds|\bready to accept connections"
     r"|(?<!Is the )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
-    r"|^(?:[*=> ]*)[Ll]istening on\b|\blistening (?:on|at) (?:port|http|:|\d)|^\S*\s*[Rr]eady (?:on|in|at)\b"
+    r"|^(?:[*=> ]*)[Ll]istening on\b|(?<!that's )(?<!already )\blistening (?:on|at) (?:port|http|:|\d)"
+    r"|^\S*\s*[Rr]eady (?:on|in|at)\b"
     r"|\b(?i:(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered"
     r"|is healthy|now healthy)\b"
     r"|\bhealth ?check.{0,20}\b(?:ok|passed|200)\b|\bworker ready\b|\bready for start up|Quit the server with CONTROL-C"
+    r"|:\d{2,5} - accepting connections$"
 )
 _SERVED: Final = re.compile(
     r"\" [23]\d\d [\d-]|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
@@ -61,6 +67,7 @@ _FATAL: Final = re.compile(
     r"|\b(?:FATAL|CRITICAL|PANIC|EMERG|ALERT)\b|^(?:Fatal|Unhandled|Uncaught)\b|^Segmentation fault|SIGSEGV|core dumped"
     r"|\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)"
     r"|\((?:[A-Z]\w*::)*(?:[A-Z]\w*(?:Error|Exception|NotFound)|E[A-Z]{3,})\)$"
+    r"|^\*\* \((?:[A-Z]\w*\.)*(?:[A-Z]\w*(?:Error|Exception)|exit|stop|EXIT)\b"
     r"|PHP Fatal error:|thread '[^']*' panicked at"
 )
 _RAISED: Final = re.compile(
@@ -68,7 +75,9 @@ _RAISED: Final = re.compile(
 )
 """An exception's own line; a level that stands in its message is not its level."""
 _WARNING: Final = re.compile(r"(?:\S+\s){0,4}\[?WARN(?:ING)?\b")
-_BOUND: Final = re.compile(r"\b[Ll]istening (?:at|on)\b|\brunning on http", re.IGNORECASE)
+_BOUND: Final = re.compile(
+    r"(?<!that's )(?<!already )\blistening (?:at|on)\b|\brunning on http", re.IGNORECASE
+)
 """The port was had in the end, after however many tries."""
 _ERROR: Final = re.compile(r"(?:^|[\s\[|\"=:/(])(?:ERROR|error|SEVERE|Error|ERR)(?:[\s\]|\",:/)]|$)")
 _REQUEST: Final = re.compile(
@@ -77,8 +86,12 @@ _REQUEST: Final = re.compile(
 _PROPERTY: Final = re.compile(
     r"^\s*(?:code|errno|syscall|sqlMessage|sqlState|address|port|path|detail|hint)\b[\"']?:"
 )
-_QUOTED_SOURCE: Final = re.compile(r"^\s*(?:raise|throw|except|catch|if|#|//|\*|at |from |File \")")
+_STATE: Final = re.compile(r"\b(?:ErrImagePull|ImagePullBackOff)$")
+"""The name of a state; the sentence that says why it came to it stands above."""
+_QUOTED_SOURCE: Final = re.compile(r"^\s*(?:raise|throw|except|catch|if|#|//|\*(?!\* \()|at |from |File \")")
 _LEVELS: Final = ("level", "levelname", "severity", "lvl", "log.level")
+_NUMBERED_LEVELS: Final = {"20": "DEBUG", "30": "INFO", "40": "WARN", "50": "ERROR", "60": "FATAL"}
+"""As pino and bunyan write them."""
 _MESSAGES: Final = (
     "log",
     "message",
@@ -120,6 +133,7 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
     if not exited and _got_over_it(lines):
         return None
     unknown = wrapped = None
+    unknown_at = -1
     hints: list[int] = []
     bound = False
     for at in range(len(lines) - 1, -1, -1):
@@ -135,11 +149,14 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
         if line.started and (unknown or wrapped) and not exited:
             break
         if line.fatal and (exited or not _was_only_warned_of(lines, at)):
-            unknown = unknown or line.text
+            if unknown is None:
+                unknown, unknown_at = line.text, at
         elif line.wrapper:
             wrapped = wrapped or line.text
     if len(hints) >= SAID_OFTEN and (repeated := lines[hints[0]].signature) is not None:
         return _named(lines, hints[0], repeated)
+    if unknown_at >= 0 and (told := _by_its_trace(lines, unknown_at)) is not None:
+        return Diagnosis(told.kind, _shown(unknown or ""), told.advice, told.revert_helps)
     if unknown is None and wrapped is None:
         unknown = _last_words(lines)
     if unknown is not None:
@@ -151,7 +168,8 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
 
 def _unwrapped(line: str) -> list[str]:
     """The lines inside a line of JSON: its level with its message, then the trace it carries; else the line."""
-    bare = line.strip()
+    prefix = _PREFIX.match(line)
+    bare = (line[prefix.end() :] if prefix else line).strip()
     if not (bare.startswith("{") and bare.endswith("}")):
         return [line]
     try:
@@ -159,11 +177,32 @@ def _unwrapped(line: str) -> list[str]:
     except (ValueError, RecursionError):
         return [line]
     level = next((str(fields[name]).upper() for name in _LEVELS if name in fields), "")
+    level = _NUMBERED_LEVELS.get(level, level)
     texts = [fields[name] for name in _MESSAGES if isinstance(fields.get(name), str)]
+    for error in (fields.get(name) for name in ("err", "error", "exception")):
+        if isinstance(error, dict):
+            texts += _error_object(error, with_trace=level in ("FATAL", "CRITICAL"))
     if not texts:
         return [line]
     head = f"{level} {texts[0]}" if level and level not in ("ERROR", "FATAL", "CRITICAL") else texts[0]
-    return "\n".join([head, *texts[1:]]).split("\n")
+    return "\n".join([head + _status(fields), *texts[1:]]).split("\n")
+
+
+def _error_object(error: dict[str, object], *, with_trace: bool) -> list[str]:
+    """What an error that was logged as an object says; its trace only where the program died of it, since
+    in a log of requests the head of a trace would read like the end of the program."""
+    trace, message = error.get("stack"), error.get("message")
+    if with_trace and isinstance(trace, str):
+        return [trace]
+    return [message] if isinstance(message, str) else []
+
+
+def _status(fields: dict[str, object]) -> str:
+    """The answer's status as text lines have it, so that answered requests of JSON logs are seen as such."""
+    response = fields.get("res")
+    inner = response.get("statusCode") if isinstance(response, dict) else None
+    status = next((s for s in (fields.get("status"), fields.get("statusCode"), inner) if s is not None), None)
+    return f" status={status}" if isinstance(status, int) and 100 <= status < 600 else ""
 
 
 def _read(line: str) -> _Line:
@@ -221,14 +260,25 @@ def _template(text: str) -> str:
     return _CHANCE.sub("#", text)
 
 
+def _by_its_trace(lines: list[_Line], at: int) -> Signature | None:
+    """What the lines around a fatal line say that it was about, where it leaves that open itself."""
+    around = lines[max(0, at - TRACE_LINES) : at + TRACE_LINES]
+    for context in CONTEXTS:
+        if context.headline.search(lines[at].text) and any(
+            context.nearby.search(line.text) for line in around
+        ):
+            return next(signature for signature in SIGNATURES if signature.kind == context.kind)
+    return None
+
+
 def _whole_sentence(lines: list[_Line], at: int) -> _Line:
     """The line that says the same cause best: an exception's message rather than one of its properties."""
     found = lines[at]
-    if not _PROPERTY.match(found.text) or found.signature is None:
+    if found.signature is None or not (_PROPERTY.match(found.text) or _STATE.search(found.text)):
         return found
     for line in reversed(lines[max(0, at - BETTER_LINE_WITHIN) : at]):
         same = line.signature is not None and line.signature.kind == found.signature.kind
-        if same and not _PROPERTY.match(line.text):
+        if same and not _PROPERTY.match(line.text) and not _STATE.search(line.text):
             return line
     return found
 
@@ -244,8 +294,9 @@ def _last_words(lines: list[_Line]) -> str | None:
 
 
 def _named(lines: list[_Line], at: int, signature: Signature) -> Diagnosis:
-    text = _whole_sentence(lines, at).text
-    return Diagnosis(signature.kind, _shown(text), signature.advice, signature.revert_helps)
+    line = _whole_sentence(lines, at)
+    told = line.signature or signature
+    return Diagnosis(told.kind, _shown(line.text), told.advice, told.revert_helps)
 
 
 def _shown(text: str) -> str:

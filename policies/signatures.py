@@ -27,7 +27,7 @@ class Signature:
     certain: bool = True
 
 
-def _any(*patterns: str) -> re.Pattern[str]:
+def any_of(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
@@ -36,7 +36,7 @@ _DATABASE_PORTS: Final = r"(?:5432|5433|6432|3306|33060|1433|1521|27017|26257|90
 SIGNATURES: Final = (
     Signature(
         "db_tls",
-        _any(
+        any_of(
             r"\b3159\b.{0,40}insecure transport",
             r"insecure transport are prohibited",
             r"require_secure_transport\s*=\s*ON",
@@ -46,13 +46,15 @@ SIGNATURES: Final = (
             r"SSL (?:connection )?is required",
             r"\(2026, '(?:SSL|TLS) |SSL connection error|certificate verify failed.{0,80}(?:rds|postgres|mysql)",
             r"root certificate file .{0,200} does not exist",
+            r"connection to server at .{1,200} failed: SSL error",
+            r"(?:rds\.amazonaws\.|postgres|mysql|mariadb).{0,200}certificate verify failed",
         ),
         "The database accepts only TLS connections: give the client the CA bundle and switch TLS on.",
         MAYBE,
     ),
     Signature(
         "db_login",
-        _any(
+        any_of(
             r"(?:password|PAM|Ident|Peer|LDAP|GSSAPI) authentication failed for user",
             r"Access denied for user '[^']*'@",
             r"role \"[^\"]{1,80}\" does not exist",
@@ -69,7 +71,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "db_down",
-        _any(
+        any_of(
             r"could not translate host name|failed to resolve host",
             r"remaining connection slots are reserved",
             r"(?:sorry, )?too many (?:clients already|connections)",
@@ -98,13 +100,17 @@ SIGNATURES: Final = (
             r"Sequelize(?:ConnectionRefused|HostNotFound|ConnectionTimedOut)Error",
             r"HikariPool-\d+ - (?:Connection is not available|Exception during pool initialization)",
             r"\bP1001\b.{0,80}reach database server",
+            r"pool timed out while waiting for an open connection|\bPoolTimedOut\b",  # sqlx
+            r"Npgsql\.NpgsqlException.{0,60}Failed to connect|\(DBConnection\.ConnectionError\)",
+            r"failed to connect to `?(?:host|user)=.{1,200}(?:hostname resolving|dial) error",  # pgx
+            r"Error -?\d+ (?:while )?(?:connecting|writing) to (?:redis|socket)|MaxRetriesPerRequestError",
         ),
         "The database cannot be reached or is full: look at RDS, security groups and connection limits, and hold.",
         NO,
     ),
     Signature(
         "migration",
-        _any(
+        any_of(
             r"NodeNotFoundError",
             r"Conflicting migrations detected",
             r"Migrations are pending",
@@ -116,6 +122,7 @@ SIGNATURES: Final = (
             r"Detected failed migration to version|FlywayValidateException",
             r"Validate failed: Migrations have failed validation|Migration checksum mismatch",
             r"Found more than one migration with version",
+            r"SchemaManagementException|Schema-validation: (?:missing|wrong)",
             r"LiquibaseException|liquibase\.exception\.",
             r"\bP30(?:05|06|09|18)\b",
             r"Dirty database version \d+",
@@ -127,7 +134,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "missing_env",
-        _any(
+        any_of(
             r"The SECRET_KEY setting must not be empty",
             r"Set the \w+ environment variable",
             r"Could not resolve placeholder '[^']+'",
@@ -148,13 +155,15 @@ SIGNATURES: Final = (
             r"(?i:invalid env(?:ironment)? var(?:iable)?s?\b)",
             r"validation errors? for \w*(?:Settings|Config|Environment|Env)\b",
             r"EnvironmentVariableError|MissingEnvVarError|EnvVarError",
+            r"MissingEnvVarsError|not present in the environment",
+            r"MissingAppKeyException|No application encryption key has been specified",
         ),
         "An environment variable is missing: add it in all three places (secret, workflow, code) before relanding.",
         YES,
     ),
     Signature(
         "missing_module",
-        _any(
+        any_of(
             r"ModuleNotFoundError: No module named",
             r"ImportError: (?:No module named|cannot import name|lib[\w.+-]+\.so|Couldn't import Django)",
             r"Error loading \w+ (?:or \w+ )?module",
@@ -174,13 +183,16 @@ SIGNATURES: Final = (
             r"^(?:/usr/bin/)?env: \W?[\w./-]+\W?: No such file or directory",
             r"exec: \"?[^\s\"]+\"?: (?:executable file not found|no such file or directory)",
             r"Failed to open stream: No such file or directory in .{0,120}autoload",
+            r"ImportError: Module \"[^\"]{1,200}\" does not define a ",
+            r"(?i:\b(?:no driver|is missing|not (?:found|installed))\b.{0,120}\binstall(?:ing)? (?:the )?\W?[@\w])",
+            r"Please install \S{1,80} package manually",
         ),
         "A dependency is missing from the image: add it to the requirements and rebuild.",
         YES,
     ),
     Signature(
         "port_in_use",
-        _any(
+        any_of(
             r"Connection in use: \(",
             r"EADDRINUSE",
             r"[Aa]ddress already in use",
@@ -193,7 +205,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "out_of_memory",
-        _any(
+        any_of(
             r"java\.lang\.OutOfMemoryError|\bOutOfMemoryError: ",
             r"JavaScript heap out of memory",
             r"Container killed due to memory usage",
@@ -206,6 +218,7 @@ SIGNATURES: Final = (
             r"Cannot allocate memory",
             r"Allowed memory size of \d+ bytes exhausted",
             r"NoMemoryError|std::bad_alloc",
+            r"memory allocation of \d+ bytes failed|^Out of memory\.?$|System\.OutOfMemoryException",
             r"oom-kill:",
         ),
         "The process ran out of memory: raise the memory limit, or look for what grew in this diff.",
@@ -213,7 +226,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "architecture",
-        _any(
+        any_of(
             r"[Ee]xec format error",
             r"does not match the (?:detected host|specified) platform",
             r"no matching manifest for linux/",
@@ -225,18 +238,19 @@ SIGNATURES: Final = (
     ),
     Signature(
         "disk_full",
-        _any(r"[Nn]o space left on device", r"\bENOSPC\b", r"[Dd]isk quota exceeded"),
+        any_of(r"[Nn]o space left on device", r"\bENOSPC\b", r"[Dd]isk quota exceeded"),
         "The disk is full: prune images and logs on the host.",
         NO,
     ),
     Signature(
         "image_pull",
-        _any(
+        any_of(
             r"ResourceInitializationError: unable to pull secrets",
             r"CannotPull(?:ECR)?ContainerError.{0,400}(?:AccessDenied|not authorized|denied|i/o timeout|no basic auth"
             r"|dial tcp|context deadline|request canceled|403|toomanyrequests|rate limit)",
             r"(?:pull access denied|no basic auth credentials|toomanyrequests:)",
-            r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}(?:denied|unauthorized|timeout|403)",
+            r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}"
+            r"(?:denied|[Uu]nauthorized|timeout|40[13]\b)",
             r"unable to retrieve ecr registry auth",
         ),
         "The image or a secret could not be pulled for want of rights or network: check ECR, the task role, the route.",
@@ -244,7 +258,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "image_pull",
-        _any(
+        any_of(
             r"CannotPull(?:ECR)?ContainerError",
             r"manifest (?:for \S+ not found|unknown)",
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff|InvalidImageName)",
@@ -254,20 +268,22 @@ SIGNATURES: Final = (
     ),
     Signature(
         "host_check",
-        _any(
+        any_of(
             r"Invalid HTTP_HOST header",
             r"\bDisallowedHost\b",
             r"Blocked hosts?: |Blocked request\. This host|^Invalid [Hh]ost header",
             r"ActionDispatch::HostAuthorization",
+            r"Untrusted Host \"|\b[Hh]ost '[^']{1,200}' does not match an allowed host",
         ),
         "The application refuses the Host header of the health check: add the health-check host to the allowed ones.",
         MAYBE,
     ),
     Signature(
         "permission",
-        _any(
+        any_of(
             r"exec: \"?[^\s\"]+\"?: permission denied",
             r"exec [^\s:]+: permission denied",
+            r"exec: [^\s:]+: cannot execute: Permission denied|unable to exec(?:ute)? [^\s:]+: [Pp]ermission denied",
             r"(?:entrypoint|start|run|boot|cmd)[\w.-]*: [Pp]ermission denied",
             r"sh: \d+: [^\s:]+: Permission denied",
         ),
@@ -276,7 +292,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "permission",
-        _any(
+        any_of(
             r"PermissionError: \[Errno 13\]",
             r"\bEACCES\b",
             r"AccessDeniedException: /",
@@ -288,7 +304,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "syntax",
-        _any(
+        any_of(
             r"^\s*SyntaxError: ",
             r"\b(?:IndentationError|TabError): ",
             r"\bSyntaxError: ",
@@ -302,7 +318,7 @@ SIGNATURES: Final = (
     ),
     Signature(
         "django_setting",
-        _any(
+        any_of(
             r"ImproperlyConfigured\b",
             r"settings are not configured",
             r"SystemCheckError: ",
@@ -313,6 +329,7 @@ SIGNATURES: Final = (
         YES,
     ),
 )
+
 
 UNKNOWN: Final = "unknown"
 WRAPPER: Final = "wrapper"
@@ -344,7 +361,7 @@ def in_words(kind: str) -> str:
     return CAUSES.get(kind) or f"{kind.replace('_', ' ')} is the cause"
 
 
-WRAPPERS: Final = _any(
+WRAPPERS: Final = any_of(
     r"Worker failed to boot",
     r"HaltServer",
     r"Reason: (?:Worker|App) failed",
