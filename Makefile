@@ -25,8 +25,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)   ## play the whole incident on this machine, without any account (ARGS="--scenario …")
 	@$(BIN)/rollback-bot demo $(ARGS)
 
+# Three at once on two cores: the stories through real processes wait half of their time.
 test: $(READY)   ## every test that takes seconds, and the stories through real processes
-	$(PYTEST) -n 2 --dist worksteal -m "not long" --durations=15 $(ARGS)
+	$(PYTEST) -n 3 --dist worksteal -m "not long" --durations=15 $(ARGS)
 
 test-long: $(READY) ## the long forms: hundreds of random histories, every kill point
 	$(PYTEST) -n 2 --dist worksteal $(ARGS)
