@@ -14,13 +14,12 @@ from bot import comments_commands as say
 from bot import comments_slack as say_in_slack
 from bot.command_ports import About, Call, CommandWorld
 from bot.commands import VERBS, connect
-from bot.comments_commands_parts import NOT_DONE
 from bot.comments_headline import is_reverted
 from bot.failures import BotFailure
 from policies.asked import SLACK, Asked, Reply
 from policies.chatops import Command
 from policies.facts import Deploy, Incident
-from policies.permission import READING, Permission, may, needed, teams_in
+from policies.permission import NOT_DONE, READING, Permission, may, needed, teams_in
 
 log = structlog.get_logger(__name__)
 

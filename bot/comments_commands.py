@@ -6,7 +6,6 @@ import hashlib
 import re
 
 from bot.comments_commands_parts import (
-    NOT_DONE,
     listed,
     quoted,
 )
@@ -18,6 +17,7 @@ from policies.cleaning import cap, fenced, inline
 from policies.facts import (
     Verdict,
 )
+from policies.permission import NOT_DONE
 
 MOST_BYTES = 60_000
 MOST_LOG_BYTES = 40_000

@@ -13,17 +13,6 @@ from policies.cleaning import inline
 from policies.facts import Decision, Deploy, Evidence, Incident, PullRequestFacts, Reverted, RollbackOrder
 from policies.limits import Plan
 
-NOT_DONE = {
-    "rollback": "Not rolled back.",
-    "approve": "Not approved.",
-    "cancel": "Not cancelled.",
-    "hold": "Not held.",
-    "resume": "Not resumed.",
-    "freeze": "Not frozen.",
-    "unfreeze": "Not unfrozen.",
-    "reland": "Not relanded.",
-    "logs": "Not shown.",
-}
 MOST_FILES = 50
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?(?:_[A-Za-z0-9]{1,40})?")
 

@@ -6,7 +6,6 @@ import hashlib
 
 from bot.command_ports import Later, Standing
 from bot.comments_commands_parts import (
-    NOT_DONE,
     environment_of,
     named_switch,
     told,
@@ -21,6 +20,7 @@ from policies.facts import (
     IncidentState,
     Switch,
 )
+from policies.permission import NOT_DONE
 
 _BEGUN = (IncidentState.REVERTING, IncidentState.REVERTED, IncidentState.PROPOSED)
 

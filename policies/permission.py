@@ -31,7 +31,7 @@ _LEAST_BY_DEFAULT: Final = {
     "freeze": "maintain",
     "logs": "write",
 }
-_REFUSED: Final = {
+NOT_DONE: Final = {
     "rollback": "Not rolled back.",
     "reland": "Not relanded.",
     "approve": "Not approved.",
@@ -100,7 +100,7 @@ def may(
     asked about, whether they are in it, None where that could not be read. The reason is the reply to write: the
     result, why, and what to do next."""
     who = f"@{login}" if login and _LOGIN.fullmatch(login) else "You"
-    result = f"**{_REFUSED.get(verb, 'Not done.')}**"
+    result = f"**{NOT_DONE.get(verb, 'Not done.')}**"
     if not required or not all(_is_allowance(one) for one in required):
         return _refusal(
             f"{result} The configuration asks for a role that does not exist: correct `permissions`."
