@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from bench.health_simulator import SCENARIOS, Trace, play_all
+from bench.health_simulator import SCENARIOS, Trace, as_json, play_all
 from policies.facts import HealthSample
 from policies.health import judge_health
 from tests.test_eligibility import Facts
@@ -23,32 +23,13 @@ TRACES, POLLS, SEED = 1_000, 120, 987
 DECISIONS = 2_000
 
 
-def as_line(sample: HealthSample) -> str:
-    """One poll as docs/judgement.md writes it."""
-    probe, traffic = sample.probe, sample.traffic
-    line = {
-        "t": sample.t_s,
-        "probe": None if probe is None else {"ok": probe.ok, "failed": probe.failed},
-        "targets": None
-        if sample.targets is None
-        else {target.target: {"state": target.state, "reason": target.reason} for target in sample.targets},
-        "cloudwatch": None
-        if traffic is None
-        else {"requests_per_min": traffic.requests_per_min, "rate_5xx": traffic.rate_5xx},
-        "siblings_bad": sample.siblings_bad,
-        "crash": sample.crash,
-        "error": sample.error,
-    }
-    return json.dumps(line) + "\n"
-
-
 def write_traces(folder: Path) -> list[str]:
     """`TRACES` recorded watches of `POLLS` polls, of all scenarios; their paths."""
     paths = []
     played = play_all(-(-TRACES // len(SCENARIOS)), SEED)
     for number, trace in enumerate(islice(played, TRACES)):
         path = folder / f"{number:04}.jsonl"
-        path.write_text("".join(map(as_line, _cut(trace))))
+        path.write_text("".join(f"{json.dumps(as_json(sample))}\n" for sample in _cut(trace)))
         paths.append(str(path))
     return paths
 
