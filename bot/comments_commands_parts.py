@@ -12,9 +12,9 @@ from policies.asked import Part
 from policies.cleaning import inline
 from policies.facts import Decision, Deploy, Evidence, Incident, PullRequestFacts, Reverted, RollbackOrder
 from policies.limits import Plan
+from policies.permission import LOGIN
 
 MOST_FILES = 50
-_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?(?:_[A-Za-z0-9]{1,40})?")
 
 
 def gates_part(decision: Decision) -> Part:
@@ -97,7 +97,7 @@ def until(until_s: float | None) -> str:
 
 def who(login: str) -> str:
     """A login as a mention; anything else as harmless words."""
-    return f"@{login}" if _LOGIN.fullmatch(login) else prose(login, 60)
+    return f"@{login}" if LOGIN.fullmatch(login) else prose(login, 60)
 
 
 def in_environment(environment: str) -> str:

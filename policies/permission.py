@@ -42,7 +42,7 @@ NOT_DONE: Final = {
     "unfreeze": "Not unfrozen.",
     "logs": "Not shown.",
 }
-_LOGIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?(?:_[A-Za-z0-9]{1,40})?")
+LOGIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?(?:_[A-Za-z0-9]{1,40})?")
 
 
 class Permission(StrEnum):
@@ -99,7 +99,7 @@ def may(
     `role` is None where it could not be read, and that is refused, whatever else is known. `teams`: of each team
     asked about, whether they are in it, None where that could not be read. The reason is the reply to write: the
     result, why, and what to do next."""
-    who = f"@{login}" if login and _LOGIN.fullmatch(login) else "You"
+    who = f"@{login}" if login and LOGIN.fullmatch(login) else "You"
     result = f"**{NOT_DONE.get(verb, 'Not done.')}**"
     if not required or not all(_is_allowance(one) for one in required):
         return _refusal(
