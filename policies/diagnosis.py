@@ -54,14 +54,14 @@ _STARTED: Final = re.compile(
 )
 _SERVED: Final = re.compile(
     r"\" [23]\d\d [\d-]|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
-    r"|Completed [23]\d\d |\bstatus[\"']?[=:]\s?[23]\d\d\b"
+    r"|Completed [23]\d\d |\bSent [23]\d\d in |\bstatus[\"']?[=:]\s?[23]\d\d\b"
 )
 _QUIET: Final = re.compile(
     r"(?:^|[\s\[|\"=:/(])(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|LOG|debug|info|notice|warn(?:ing)?|Warning)"
     r"(?:[\s\]|\",:/)]|$)"
 )
 _FATAL: Final = re.compile(
-    r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Fault|NotFound|Refused|Timeout|Configured|Iteration"
+    r"^(?:[\w$]+(?:\.|::))*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Fault|NotFound|Refused|Timeout|Configured|Iteration"
     r"|DoesNotExist|Failure|Group)\b(?::|$)"
     r"|^Caused by: |^Exception in thread |^panic: |^fatal error: |^(?:Uncaught )?\[?(?:[A-Z]\w*)?Error(?: \[\w+\])?: "
     r"|\b(?:FATAL|CRITICAL|PANIC|EMERG|ALERT)\b|^(?:Fatal|Unhandled|Uncaught)\b|^Segmentation fault|SIGSEGV|core dumped"
@@ -82,6 +82,7 @@ _BOUND: Final = re.compile(
 _ERROR: Final = re.compile(r"(?:^|[\s\[|\"=:/(])(?:ERROR|error|SEVERE|Error|ERR)(?:[\s\]|\",:/)]|$)")
 _REQUEST: Final = re.compile(
     r"\bHTTP/\d|\b[45]\d\d\b|Not Found|Forbidden|\b0 errors?\b|\berrors?[=:]\s?0\b|no errors?\b"
+    r"|TLS handshake error|[Bb]roken pipe|reset by peer|context canceled"
 )
 _PROPERTY: Final = re.compile(
     r"^\s*(?:code|errno|syscall|sqlMessage|sqlState|address|port|path|detail|hint)\b[\"']?:"
@@ -184,7 +185,7 @@ def _unwrapped(line: str) -> list[str]:
             texts += _error_object(error, with_trace=level in ("FATAL", "CRITICAL"))
     if not texts:
         return [line]
-    head = f"{level} {texts[0]}" if level and level not in ("ERROR", "FATAL", "CRITICAL") else texts[0]
+    head = f"{level} {texts[0]}" if level and level != "ERROR" else texts[0]
     return "\n".join([head + _status(fields), *texts[1:]]).split("\n")
 
 
@@ -194,7 +195,10 @@ def _error_object(error: dict[str, object], *, with_trace: bool) -> list[str]:
     trace, message = error.get("stack"), error.get("message")
     if with_trace and isinstance(trace, str):
         return [trace]
-    return [message] if isinstance(message, str) else []
+    if isinstance(message, str):
+        return [message]
+    told = [error.get(name) for name in ("syscall", "code", "hostname", "address")]
+    return [" ".join(word for word in told if isinstance(word, str))] if error.get("code") else []
 
 
 def _status(fields: dict[str, object]) -> str:

@@ -88,7 +88,7 @@ SIGNATURES: Final = (
             rf"dial tcp [^\s]*:{_DATABASE_PORTS}: (?:connect: connection refused|i/o timeout)",
             rf":{_DATABASE_PORTS}\b.{{0,80}}[Cc]onnection refused",
             rf"[Cc]onnection refused.{{0,80}}:{_DATABASE_PORTS}\b",
-            r"(?:getaddrinfo|lookup)\b.{0,120}(?:rds\.amazonaws\.|postgres|mysql|mariadb|mongo|database|\bdb\b)",
+            r"(?:getaddrinfo|lookup)\b.{0,120}(?:rds\.amazonaws\.|postgres|mysql|mariadb|mongo|database|\b(?:db|pg|sql)\b)",
             rf"Errno 111\] Connect call failed \('[^']{{1,200}}', {_DATABASE_PORTS}",
             rf"[Cc]onnection refused.{{0,80}}\bport {_DATABASE_PORTS}\b",
             rf"(?:[Ee]rror|Errno) -?\d+ connecting to [^\s]{{1,200}}:{_DATABASE_PORTS}",
@@ -101,7 +101,7 @@ SIGNATURES: Final = (
             r"HikariPool-\d+ - (?:Connection is not available|Exception during pool initialization)",
             r"\bP1001\b.{0,80}reach database server",
             r"pool timed out while waiting for an open connection|\bPoolTimedOut\b",  # sqlx
-            r"Npgsql\.NpgsqlException.{0,60}Failed to connect|\(DBConnection\.ConnectionError\)",
+            r"Npgsql\.NpgsqlException.{0,60}Failed to connect|\(DBConnection\.ConnectionError\) (?!client )",
             r"failed to connect to `?(?:host|user)=.{1,200}(?:hostname resolving|dial) error",  # pgx
             r"Error -?\d+ (?:while )?(?:connecting|writing) to (?:redis|socket)|MaxRetriesPerRequestError",
         ),
@@ -123,6 +123,8 @@ SIGNATURES: Final = (
             r"Validate failed: Migrations have failed validation|Migration checksum mismatch",
             r"Found more than one migration with version",
             r"SchemaManagementException|Schema-validation: (?:missing|wrong)",
+            r"ActiveRecord::\w{0,40}Migration\w{0,40}Error|Multiple migrations have the (?:version number|name)",
+            r"found \d+ missing migrations before|migration directory is corrupt",
             r"LiquibaseException|liquibase\.exception\.",
             r"\bP30(?:05|06|09|18)\b",
             r"Dirty database version \d+",
@@ -155,7 +157,7 @@ SIGNATURES: Final = (
             r"(?i:invalid env(?:ironment)? var(?:iable)?s?\b)",
             r"validation errors? for \w*(?:Settings|Config|Environment|Env)\b",
             r"EnvironmentVariableError|MissingEnvVarError|EnvVarError",
-            r"MissingEnvVarsError|not present in the environment",
+            r"MissingEnvVarsError|defined in \S{1,200} but are not present in the environment",
             r"MissingAppKeyException|No application encryption key has been specified",
         ),
         "An environment variable is missing: add it in all three places (secret, workflow, code) before relanding.",
@@ -186,6 +188,7 @@ SIGNATURES: Final = (
             r"ImportError: Module \"[^\"]{1,200}\" does not define a ",
             r"(?i:\b(?:no driver|is missing|not (?:found|installed))\b.{0,120}\binstall(?:ing)? (?:the )?\W?[@\w])",
             r"Please install \S{1,80} package manually",
+            r"^(?:Error: |\d+\. )?No module named '|spawnerr: can't find command",
         ),
         "A dependency is missing from the image: add it to the requirements and rebuild.",
         YES,
@@ -232,6 +235,8 @@ SIGNATURES: Final = (
             r"no matching manifest for linux/",
             r"image Manifest does not contain descriptor matching platform",
             r"cannot execute binary file",
+            r"invalid ELF header|wrong ELF class|incompatible architecture",
+            r"^qemu-\w+: Could not open|rosetta error: failed to open elf",
         ),
         "The image was built for another processor architecture: build it for the one that runs it.",
         YES,
@@ -252,6 +257,9 @@ SIGNATURES: Final = (
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}"
             r"(?:denied|[Uu]nauthorized|timeout|40[13]\b)",
             r"unable to retrieve ecr registry auth",
+            r"requested access to the resource is denied",
+            r"Error response from daemon: (?:Get|Head) \W?https?://.{1,200}/v2/.{0,200}"
+            r"(?:denied|[Uu]nauthorized|[Tt]imeout|canceled|refused|no such host)",
         ),
         "The image or a secret could not be pulled for want of rights or network: check ECR, the task role, the route.",
         NO,
@@ -273,7 +281,7 @@ SIGNATURES: Final = (
             r"\bDisallowedHost\b",
             r"Blocked hosts?: |Blocked request\. This host|^Invalid [Hh]ost header",
             r"ActionDispatch::HostAuthorization",
-            r"Untrusted Host \"|\b[Hh]ost '[^']{1,200}' does not match an allowed host",
+            r"Untrusted Host \"|\b[Hh]ost '[^']{1,200}' (?:does not match an allowed host|is not trusted)",
         ),
         "The application refuses the Host header of the health check: add the health-check host to the allowed ones.",
         MAYBE,
@@ -285,7 +293,7 @@ SIGNATURES: Final = (
             r"exec [^\s:]+: permission denied",
             r"exec: [^\s:]+: cannot execute: Permission denied|unable to exec(?:ute)? [^\s:]+: [Pp]ermission denied",
             r"(?:entrypoint|start|run|boot|cmd)[\w.-]*: [Pp]ermission denied",
-            r"sh: \d+: [^\s:]+: Permission denied",
+            r"sh: \d+: [^\s:]+: Permission denied|spawnerr: command at .{1,200} is not executable",
         ),
         "The start script may not be executed (exit code 126): restore its executable bit.",
         YES,
@@ -321,6 +329,7 @@ SIGNATURES: Final = (
         any_of(
             r"ImproperlyConfigured\b",
             r"settings are not configured",
+            r"isn't in an application in INSTALLED_APPS",
             r"SystemCheckError: ",
             r"You must set settings\.[A-Z_]+",
             r"ValueError: Incorrect timezone setting: ",
@@ -375,6 +384,7 @@ WRAPPERS: Final = any_of(
     r"unable to load app 0 \(mountpoint=|no python application found|Error: Command failed",
     r"Process completed with exit code [1-9]|Back-off restarting failed container|CrashLoopBackOff",
     r"Essential container in task exited|Task failed (?:ELB|container) health checks",
+    r"app crashed - waiting for file changes|no app loaded\. GAME OVER",
 )
 """Lines that say that something failed and not what; the cause stands above them."""
 
