@@ -6,7 +6,6 @@ With bot/durable.py and bot/engine_client.py the only files that know DBOS.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from typing import Any
 
@@ -21,6 +20,7 @@ log = structlog.get_logger()
 PATIENCE_S = 30.0
 """As the engine's own for a connection and for SQLite; after so long in the queue SQLite's waiting has to do."""
 CONNECTIONS = 20
+_HAS_TURN = "rollback-bot has the writers' turn"
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 
 
@@ -31,19 +31,20 @@ def open_for_engine(url: str) -> sa.Engine:
     threads in the way, a sample or a delivery was seen to wait for more than five seconds."""
     engine = open_engine(url, pool_size=CONNECTIONS, patience_s=PATIENCE_S)
     sa.event.listen(engine, "connect", _small_cache)
-    turn, mine = writers_turn(engine.url), threading.local()
+    turn = writers_turn(engine.url)
 
     @sa.event.listens_for(engine, "before_cursor_execute")
     def take(connection: sa.Connection, _cursor: Any, statement: str, *_more: Any) -> None:
-        first_write = getattr(mine, "connection", None) is None and _WRITES.match(statement)
-        if first_write and turn.acquire(timeout=PATIENCE_S):
-            mine.connection = connection.connection.dbapi_connection
+        if not _WRITES.match(statement):
+            return
+        about = connection.connection.record_info
+        if about is not None and not about.get(_HAS_TURN) and turn.acquire(timeout=PATIENCE_S):
+            about[_HAS_TURN] = True
 
     @sa.event.listens_for(engine, "checkin")
-    def give(connection: Any, _record: Any) -> None:
-        held = getattr(mine, "connection", None)
-        if held is not None and (connection is None or connection is held):
-            mine.connection = None
+    def give(_connection: Any, record: Any) -> None:
+        # Held by the connection, not by the thread: one that is only collected comes back in some other thread.
+        if record.record_info.pop(_HAS_TURN, False):
             turn.release()
 
     return engine

@@ -41,13 +41,13 @@ def database_url(given: str) -> sa.URL:
     )
 
 
-def writers_turn(url: sa.URL) -> threading.RLock:
-    """Whoever writes to this SQLite file in this process holds it meanwhile."""
+def writers_turn(url: sa.URL) -> threading.Lock:
+    """Whoever writes to this SQLite file in this process holds it meanwhile; any thread may give it back."""
     with _making_turns:
-        return _turns.setdefault(str(url.database), threading.RLock())
+        return _turns.setdefault(str(url.database), threading.Lock())
 
 
-_turns: dict[str, threading.RLock] = {}
+_turns: dict[str, threading.Lock] = {}
 _making_turns = threading.Lock()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,27 @@ def test_a_turn_is_given_back_however_the_transaction_ends(both: tuple[sa.Engine
     assert is_free(ours)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT id FROM steps").scalars().all() == [1]
+
+
+def test_a_connection_that_is_only_collected_gives_its_turn_back_from_any_thread(
+    both: tuple[sa.Engine, Database],
+) -> None:
+    engine, ours = both
+    left: list[sa.Connection] = []
+
+    def write_and_leave() -> None:
+        connection = engine.connect()
+        connection.exec_driver_sql("INSERT INTO steps VALUES (1)")
+        left.append(connection)
+
+    writer = threading.Thread(target=write_and_leave)
+    writer.start()
+    writer.join(PATIENCE_S)
+    assert not is_free(ours)
+    left.clear()
+    gc.collect()
+    assert is_free(ours)
+    write(engine, 1)
 
 
 def test_many_writers_lose_nothing_and_leave_the_turn_free(both: tuple[sa.Engine, Database]) -> None:
