@@ -44,7 +44,7 @@ _PREFIX: Final = re.compile(
 )
 _STARTED: Final = re.compile(
     r"Application startup complete|Started \w+ in [\d.]+ seconds|\bready to accept connections"
-    r"|(?<!Is the )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
+    r"|(?<!Is the )(?<!your database )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
     r"|^(?:[*=> ]*)[Ll]istening on\b|(?<!that's )(?<!already )\blistening (?:on|at) (?:port|http|:|\d)"
     r"|^\S*\s*[Rr]eady (?:on|in|at)\b"
     r"|\b(?i:(?:re)?connected (?:to|after)|connection (?:established|restored|succeeded)|recovered"
@@ -52,6 +52,13 @@ _STARTED: Final = re.compile(
     r"|\bhealth ?check.{0,20}\b(?:ok|passed|200)\b|\bworker ready\b|\bready for start up|Quit the server with CONTROL-C"
     r"|:\d{2,5} - accepting connections$"
 )
+_REACHED: Final = re.compile(
+    r"^(?:\S{1,40} )?(?:[\w.-]{1,40}:\d{2,5}"
+    r"|(?i:(?:the )?(?:database|db|postgres\w{0,5}|mysql|mariadb|redis|rabbitmq|mongo(?:db)?))) "
+    r"(?:is|now|connection) (?:now )?(?:up|available|ready|reachable)\b(?! yet)"
+    r"|^(?i:(?:redis|database|db|postgres\w{0,5}|mysql|mongo(?:db|ose)?) (?:ready|connected))\b"
+)
+"""The database was there in the end: it takes back that it was not, and nothing else."""
 _SERVED: Final = re.compile(
     r"\" [23]\d\d [\d-]|\b(?:GET|POST|HEAD|PUT|DELETE|PATCH) \S+ (?:HTTP/\S+ ?)?(?:=> |- |: )?\"? ?[23]\d\d\b"
     r"|Completed [23]\d\d |\bSent [23]\d\d in |\bstatus[\"']?[=:]\s?[23]\d\d\b"
@@ -65,11 +72,13 @@ _FATAL: Final = re.compile(
     r"|DoesNotExist|Failure|Group)\b(?::|$)"
     r"|^Caused by: |^Exception in thread |^panic: |^fatal error: |^(?:Uncaught )?\[?(?:[A-Z]\w*)?Error(?: \[\w+\])?: "
     r"|\b(?:FATAL|CRITICAL|PANIC|EMERG|ALERT)\b|^(?:Fatal|Unhandled|Uncaught)\b|^Segmentation fault|SIGSEGV|core dumped"
-    r"|\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)"
+    r"|\[emerg\]|\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)"
     r"|\((?:[A-Z]\w*::)*(?:[A-Z]\w*(?:Error|Exception|NotFound)|E[A-Z]{3,})\)$"
     r"|^\*\* \((?:[A-Z]\w*\.)*(?:[A-Z]\w*(?:Error|Exception)|exit|stop|EXIT)\b"
     r"|PHP Fatal error:|thread '[^']*' panicked at"
 )
+_NO_END: Final = re.compile(r"No route matches \[|FATAL -- :\s{0,4}(?:\[[\w-]{1,64}\])?$")
+"""What Rails calls fatal: a page that was not found, and the empty lines around what it has to say."""
 _RAISED: Final = re.compile(
     r"^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception|Configured|Exit|NotFound|DoesNotExist)\b(?::|$)"
 )
@@ -79,6 +88,8 @@ _BOUND: Final = re.compile(
     r"(?<!that's )(?<!already )\blistening (?:at|on)\b|\brunning on http", re.IGNORECASE
 )
 """The port was had in the end, after however many tries."""
+_EVENT: Final = re.compile(r"Warning\s{2,8}(?:Failed|BackOff|InspectFailed)\s")
+"""Kubernetes knows no level above this one."""
 _ERROR: Final = re.compile(r"(?:^|[\s\[|\"=:/(])(?:ERROR|error|SEVERE|Error|ERR)(?:[\s\]|\",:/)]|$)")
 _REQUEST: Final = re.compile(
     r"\bHTTP/\d|\b[45]\d\d\b|Not Found|Forbidden|\b0 errors?\b|\berrors?[=:]\s?0\b|no errors?\b"
@@ -213,18 +224,23 @@ def _read(line: str) -> _Line:
     line = line[:MAX_LINE_CHARS]
     prefix = _PREFIX.match(line)
     text = (line[prefix.end() :] if prefix else line).rstrip()
-    quiet = not _RAISED.match(text) and bool(_QUIET.search(" ".join(text[:120].split(None, 4)[:4])))
+    loud = _RAISED.match(text) or _EVENT.match(text)
+    quiet = not loud and bool(_QUIET.search(" ".join(text[:120].split(None, 4)[:4])))
     signature = None if _QUOTED_SOURCE.match(text) and not text.startswith("at ") else _known(text, quiet)
     wrapper = bool(WRAPPERS.search(text))
     return _Line(
         text=text,
         signature=signature,
-        fatal=signature is None and not wrapper and not quiet and bool(_FATAL.search(text)),
+        fatal=signature is None and not wrapper and not quiet and _is_fatal(text),
         wrapper=signature is None and wrapper,
         started=signature is None and bool(_STARTED.search(text)),
         served=bool(_SERVED.search(text)),
         quiet=quiet,
     )
+
+
+def _is_fatal(text: str) -> bool:
+    return bool(_FATAL.search(text)) and not _NO_END.search(text)
 
 
 def _known(text: str, quiet: bool) -> Signature | None:
@@ -252,6 +268,9 @@ def _got_over_it(lines: list[_Line]) -> bool:
     if any(line.started and _template(line.text) not in before for line in after):
         return True
     kinds = [_kind(lines[at]) for at in errors]
+    reached = {_template(line.text) for line in after if _REACHED.search(line.text)}
+    if kinds[-1] == "db_down" and reached - {_template(line.text) for line in lines[: errors[-1]]}:
+        return True
     again = sum(kind == kinds[-1] for kind in kinds)
     return sum(line.served for line in after) >= 2 * again
 
