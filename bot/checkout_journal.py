@@ -10,6 +10,8 @@ and says what to run.
 from __future__ import annotations
 
 import contextlib
+import glob
+import itertools
 import json
 import os
 import shutil
@@ -163,17 +165,21 @@ def sweep_locks(checkout: Checkout, journal: Journal) -> None:
     us."""
     names = (
         "index.lock",
+        "index.stash.*",  # `git stash push` builds its trees in an index of its own
         "HEAD.lock",
-        f"refs/heads/{journal.branch}.lock",
+        f"refs/heads/{glob.escape(journal.branch)}.lock",
         "refs/stash.lock",
+        "logs/refs/stash.lock",
+        "packed-refs.lock",
         "ORIG_HEAD.lock",
+        "AUTO_MERGE.lock",
     )
-    for folder in {checkout.git_dir, checkout.common_dir}:
-        for name in names:
+    for folder, name in itertools.product({checkout.git_dir, checkout.common_dir}, names):
+        for left in folder.glob(name):
             with contextlib.suppress(FileNotFoundError):
-                if (folder / name).stat().st_mtime >= journal.started_at_s - 1:
-                    (folder / name).unlink()
-                    log.info("checkout_lock_swept", lock=name)
+                if left.stat().st_mtime >= journal.started_at_s - 1:
+                    left.unlink()
+                    log.info("checkout_lock_swept", lock=left.name)
 
 
 def go_back(checkout: Checkout, journal: Journal) -> None:

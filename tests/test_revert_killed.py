@@ -239,3 +239,21 @@ def test_only_the_lock_of_a_ref_that_was_being_moved_is_removed(
     revert_by_hand(ByHand(person.path, "develop", (person.merge,)))
     assert (person.path / lock).exists() is stays
     assert not (person.path / MOVING).exists()
+
+
+def test_what_a_git_killed_in_its_stash_leaves_is_swept(tmp_path: Path):
+    desk = Desk(tmp_path, overlapping=True)
+    desk.start_over()
+    heard = commands_of(lambda observe: desk.revert(False, observe))
+    expected = desk.outcome()
+    desk.start_over()
+    killed_at(heard.index("stash push") + 1, "before", lambda observe: desk.revert(False, observe))
+    for name in ("index.stash.4711", "index.stash.4711.lock", "logs/refs/stash.lock", "packed-refs.lock"):
+        desk.person.write(f".git/{name}", "")
+    desk.person.write(".git/index.stash.1", "somebody's, from long before")
+    os.utime(desk.person.path / ".git/index.stash.1", (0, 0))
+    desk.revert(False)
+    assert (desk.person.path / ".git/index.stash.1").exists()
+    (desk.person.path / ".git/index.stash.1").unlink()
+    assert desk.outcome() == expected
+    assert not list((desk.person.path / ".git").rglob("*.lock"))
