@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _AUTO_MERGE = "AUTO_MERGE"
 """Left behind by every `git stash apply` that merged; git itself removes it only with the next commit."""
 _MOVING = "moving"
+"""Names the one ref that is being moved, for as long as git is at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,8 @@ def sweep_moving(checkout: Checkout) -> None:
         name = mark.read_text()
         folder = checkout.common_dir.resolve()
         lock = (folder / f"{_ref(name)}.lock").resolve(strict=True)
-        if lock.is_relative_to(folder) and lock.stat().st_mtime >= mark.stat().st_mtime - 1:
-            lock.unlink()
-            log.info("checkout_lock_swept", lock=lock.name)
+        if lock.is_relative_to(folder):
+            _sweep(lock, mark.stat().st_mtime)
     mark.unlink(missing_ok=True)
 
 
@@ -176,10 +176,15 @@ def sweep_locks(checkout: Checkout, journal: Journal) -> None:
     )
     for folder, name in itertools.product({checkout.git_dir, checkout.common_dir}, names):
         for left in folder.glob(name):
-            with contextlib.suppress(FileNotFoundError):
-                if left.stat().st_mtime >= journal.started_at_s - 1:
-                    left.unlink()
-                    log.info("checkout_lock_swept", lock=left.name)
+            _sweep(left, journal.started_at_s)
+
+
+def _sweep(left: Path, since_s: float) -> None:
+    """Remove the file if it is no older than `since_s` (epoch), to the second."""
+    with contextlib.suppress(FileNotFoundError):
+        if left.stat().st_mtime >= since_s - 1:
+            left.unlink()
+            log.info("checkout_lock_swept", lock=left.name)
 
 
 def go_back(checkout: Checkout, journal: Journal) -> None:
