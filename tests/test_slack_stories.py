@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from bot.comments_slack import NOT_TAKEN
 from rehearsal.serving import fetch
 from rehearsal.world import World
 from tests.chatops_people import People, until
@@ -41,6 +45,17 @@ def test_slack_does_what_a_comment_does_for_the_same_people(world: World) -> Non
     _written_down(slack)
 
 
+def test_what_was_not_taken_is_said_and_typed_again(world: World) -> None:
+    slack = SlackPeople(world)
+    with contextlib.closing(sqlite3.connect(_database(world), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = slack.slack.person("dana").types("/rollback help")
+        assert refused.acknowledged == NOT_TAKEN
+        other.execute("ROLLBACK")
+    assert slack.asks("dana", "/rollback help") == "*This is what I understand.*"
+    assert not refused.answers, "what was not taken is not answered later"
+
+
 @pytest.mark.long
 def test_a_healthy_deploy_is_rolled_back_from_slack_with_a_reason(world: World) -> None:
     people, slack = People(world), SlackPeople(world)
@@ -54,7 +69,7 @@ def test_a_healthy_deploy_is_rolled_back_from_slack_with_a_reason(world: World) 
 
 
 def _before_anybody_is_linked(slack: SlackPeople) -> None:
-    said = slack.slack.person("dana").types("/rollback help")
+    said = slack.types("dana", "/rollback help")
     assert said.status == 200 and said.acknowledged == "Got it; the answer comes here."
     assert slack.answer(said) == "*This is what I understand.*"
     assert "/rollback connect" in said.answers[0].words
@@ -74,7 +89,7 @@ def _before_anybody_is_linked(slack: SlackPeople) -> None:
 
 def _links(people: People, slack: SlackPeople) -> None:
     """Nothing is linked by half of it: not by the link, not by the comment, not by somebody else's yes."""
-    said = slack.slack.person("dana").types("/rollback connect")
+    said = slack.types("dana", "/rollback connect")
     slack.answer(said)
     text = said.answers[0].words
     found = re.search(r"/rollback connect (\S+)`", text)
@@ -111,9 +126,7 @@ def _links(people: People, slack: SlackPeople) -> None:
 def _rolls_back_with_a_reason(people: People, slack: SlackPeople, merge: str) -> None:
     world = slack.world
     told = len(slack.incident_messages())
-    said = slack.slack.person("lee").types(
-        '/rollback acme/stagelog#43 --reason "wrong zone; the payload is late"'
-    )
+    said = slack.types("lee", '/rollback acme/stagelog#43 --reason "wrong zone; the payload is late"')
     again = slack.slack.again(said)
     assert again.status == 200 and "already" in again.acknowledged
     assert slack.answer(said).startswith(
@@ -161,7 +174,7 @@ def _a_question_is_answered_by_a_button(people: People, slack: SlackPeople) -> N
         "*Not rolled back.* @sam has `triage`; this needs `write`. "
         "Ask a maintainer, or read the evidence with `/rollback acme/stagelog#42 why`."
     )
-    plan = slack.slack.person("lee").types("/rollback acme/stagelog#42 --dry-run")
+    plan = slack.types("lee", "/rollback acme/stagelog#42 --dry-run")
     assert slack.answer(plan) == (
         f"*Nothing was changed.* I would revert {merge[:8]} on `develop`; it applies cleanly."
     )
@@ -169,18 +182,18 @@ def _a_question_is_answered_by_a_button(people: People, slack: SlackPeople) -> N
     assert world.head() == merge, "neither a refusal nor a dry run pushes anything"
 
     approve = question.buttons["Approve"]  # as somebody sees it who looks at the message before it changes
-    approved = slack.slack.person("lee").clicks(question, "Approve")
+    approved = slack.presses("lee", question, "Approve")
     assert approved.status == 200 and approved.body == b""
     assert slack.slack.again(approved).status == 200, "the same request again: no second effect or answer"
     assert slack.answer(approved).startswith("*Approved.* @lee ")
-    second = slack.slack.send_click(slack.slack.person("dana"), question, approve)
+    second = slack.presses_what_it_saw("dana", question, approve)
     assert slack.answer(second).startswith("*Already answered.* @lee was first (`approve`).")
     until(lambda: "Healthy again" in slack.incident_messages()[-1].words, 120, "the service recovers", world)
     assert len(people.bot_commits(merge)) == 1
     assert not slack.incident_messages()[-1].buttons
     # An old button answers no other question.
     stale = {**approve, "value": "incident-of-long-ago|1.000"}
-    said = slack.slack.send_click(slack.slack.person("lee"), question, stale)
+    said = slack.presses_what_it_saw("lee", question, stale)
     assert slack.answer(said) == "*Not approved.* I no longer know the incident of that button."
     assert len(approved.answers) == 1 and approved.refused_answers == 0
 
@@ -225,9 +238,13 @@ def _delivered(world: World) -> int:
 
     from bot.store import Store
 
-    store = Store(f"sqlite:///{world.folder / 'bot' / 'data' / 'rollback.db'}")
+    store = Store(f"sqlite:///{_database(world)}")
     try:
         with store.reading() as connection:
             return int(connection.execute(text("SELECT count(*) FROM deliveries")).scalar_one())
     finally:
         store.close()
+
+
+def _database(world: World) -> Path:
+    return world.folder / "bot" / "data" / "rollback.db"
