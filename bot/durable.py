@@ -1,8 +1,8 @@
 """The engine: runs each guard as a DBOS workflow whose every look outside is a checkpoint.
 
-With bot/engine_client.py and bot/engine_on_sqlite.py the only file that knows DBOS. Its rules were measured
-(docs/decisions/engine.md): steps run at least once and return results instead of raising; nothing from the
-database is ever unpickled; the version is pinned; the order of steps is a schema.
+With bot/engine_client.py, bot/engine_mail.py and bot/engine_on_sqlite.py the only file that knows DBOS. Its rules
+were measured (docs/decisions/engine.md): steps run at least once and return results instead of raising; nothing from
+the database is ever unpickled; the version is pinned; the order of steps is a schema.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from bot.chatops import answer
 from bot.codec import decode, encode, prepare
 from bot.command_ports import CommandWorld
 from bot.engine_client import refuse_pickle
+from bot.engine_mail import Mail, recorded_steps
 from bot.engine_on_sqlite import look_for_mail_together, open_for_engine
 from bot.failures import FAILURES, BotFailure, CannotStore
 from bot.guard import guard, ordered
@@ -62,7 +63,7 @@ from policies.facts import (
     RollbackOrder,
     Watched,
 )
-from policies.limits import Plan
+from policies.limits import Plan, shared
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -74,6 +75,10 @@ QUEUE_POLL_S = 0.2
 GUARDS_POLL_S = 0.5
 """A look into a queue costs 5 ms of CPU, and nobody waits for a watch to begin half a second sooner."""
 CHILD_POLL_S = 0.1
+WATCH = "watch"
+WATCHED_OR_INTERRUPTED = Watched | None
+WATCH_IS_OVER = frozenset({WATCH, "DBOS.recv", "DBOS.asyncio_wait"})
+"""The steps of a guard that are recorded when its watch has ended, and not before."""
 THREADS = 64
 """Blocking calls (git, boto3, GitHub, the database) at once in one worker."""
 LOOKUPS_AT_ONCE = "32"
@@ -112,18 +117,27 @@ async def _checkpointed(method: Callable[..., Awaitable[T]], kind: Any, *argumen
     """Run `method` as one step. Its failure is a result too: raised again here, live and on replay alike."""
 
     async def run() -> Any:
-        try:
-            return {"done": encode(await _while_database_is_away(method, *arguments), kind)}
-        except BotFailure as failure:
-            return {"failed": type(failure).__name__, "reason": failure.reason}
-        except Exception as error:
-            log.exception("step.broke", step=method.__name__)
-            reason = f"The bot itself failed ({type(error).__name__} in {method.__name__}); see its log."
-            return {"failed": BotFailure.__name__, "reason": reason}
+        return await _outcome(method, kind, *arguments)
 
+    return cast(T, await _step(method.__name__, kind, run))
+
+
+async def _step(name: str, kind: Any, run: Callable[[], Awaitable[Any]]) -> Any:
+    """Record as step `name` what `run` gives, an outcome; what it says, live and on replay alike."""
     # Not preemptible: nobody cancels workflows, and the engine would ask every second about each that runs.
-    outcome = await DBOS.run_step_async({"name": method.__name__}, run)
-    return cast(T, _opened(outcome, kind))
+    return _opened(await DBOS.run_step_async({"name": name}, run), kind)
+
+
+async def _outcome(method: Callable[..., Awaitable[Any]], kind: Any, *arguments: Any) -> dict[str, Any]:
+    """What `method` gave or why it failed, as plain data."""
+    try:
+        return {"done": encode(await _while_database_is_away(method, *arguments), kind)}
+    except BotFailure as failure:
+        return {"failed": type(failure).__name__, "reason": failure.reason}
+    except Exception as error:
+        log.exception("step.broke", step=method.__name__)
+        reason = f"The bot itself failed ({type(error).__name__} in {method.__name__}); see its log."
+        return {"failed": BotFailure.__name__, "reason": reason}
 
 
 async def _while_database_is_away(method: Callable[..., Awaitable[T]], *arguments: Any) -> T:
@@ -139,6 +153,13 @@ async def _while_database_is_away(method: Callable[..., Awaitable[T]], *argument
             log.warning("step.waits_for_database", step=method.__name__, reason=failure.reason)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_AWAY_PAUSE_S)
+
+
+def _given(outcome: dict[str, Any]) -> Callable[[], Awaitable[Any]]:
+    async def known() -> dict[str, Any]:
+        return outcome
+
+    return known
 
 
 def _opened(outcome: Any, kind: Any) -> Any:
@@ -159,9 +180,10 @@ class CheckpointedWorld:
         self._hands = hands
         self._voice = voice
         self._freezing = freezing
+        self._mail = Mail()
 
     async def plan(self, deploy: Deploy) -> Plan:
-        return await _checkpointed(self._eyes.plan, Plan, deploy)
+        return shared(await _checkpointed(self._eyes.plan, Plan, deploy))
 
     async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
         return await _checkpointed(self._eyes.baseline, Baseline, deploy, plan)
@@ -170,8 +192,29 @@ class CheckpointedWorld:
         self, deploy: Deploy, plan: Plan, baseline: Baseline
     ) -> tuple[Watched | None, PersonOrder | None]:
         has_begun()
-        watching = _checkpointed(self._eyes.watch, Watched, deploy, plan, baseline)
+        parked = await self._parked(deploy, plan, baseline)
+        if parked is None:
+            watching = _checkpointed(self._eyes.watch, Watched, deploy, plan, baseline)
+        else:
+            watching = _step(WATCH, Watched, _given(parked))
         return await self._or_order(watching, 10 * plan.health.watch_for_s)
+
+    async def _parked(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> dict[str, Any] | None:
+        """The watch's outcome; None: an order came first, or what came first is on record already.
+
+        Nearly all of a guard's life is spent here. In a step beside a `recv` it would take three tasks and twice
+        the memory, so only the end of the watch goes through them, in the order in which they always stood."""
+        workflow_id = str(DBOS.workflow_id)
+        if not WATCH_IS_OVER.isdisjoint(await _while_database_is_away(recorded_steps, workflow_id)):
+            return None
+        arrived = self._mail.wait_for(workflow_id)
+        try:
+            outcome = await _outcome(
+                self._eyes.watch, WATCHED_OR_INTERRUPTED, deploy, plan, baseline, arrived
+            )
+        finally:
+            arrived.cancel()
+        return None if outcome.get("done", outcome) is None else outcome
 
     async def recovered_or_order(
         self, incident: Incident, plan: Plan

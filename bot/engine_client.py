@@ -1,6 +1,6 @@
 """The engine's door for whoever does not run in it: hands work over, sends orders, takes back what the dead left.
 
-With bot/durable.py and bot/engine_on_sqlite.py the only file that knows DBOS.
+With bot/durable.py, bot/engine_mail.py and bot/engine_on_sqlite.py the only file that knows DBOS.
 """
 
 from __future__ import annotations

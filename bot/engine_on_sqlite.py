@@ -1,6 +1,6 @@
 """What the engine needs on SQLite to carry thousands of guards: a turn to write, and one look for everybody's mail.
 
-With bot/durable.py and bot/engine_client.py the only files that know DBOS.
+With bot/durable.py, bot/engine_mail.py and bot/engine_client.py the only files that know DBOS.
 """
 
 from __future__ import annotations

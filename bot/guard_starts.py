@@ -7,8 +7,6 @@ last one does, and their database calls would take the interpreter from those th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
@@ -17,35 +15,42 @@ AT_MOST_S = 5.0
 """A clone, or GitHub out of reach, may take minutes: they do not hold up the others for longer than this."""
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-_give_back: ContextVar[Callable[[], None] | None] = ContextVar("give_back", default=None)
+_own: ContextVar[beginning | None] = ContextVar("own", default=None)
 
 
-@asynccontextmanager
-async def beginning() -> AsyncIterator[None]:
+class beginning:  # noqa: N801 - it is read as `async with beginning():`
     """Wait for one's turn to begin; it is over with `has_begun`, after AT_MOST_S seconds, or with the block."""
-    loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, asyncio.Semaphore(AT_ONCE))
-    await turns.acquire()
-    given_back = False
 
-    def give_back() -> None:
-        nonlocal given_back
-        if not given_back:
-            given_back = True
+    __slots__ = ("_timer", "_turns")
+
+    def __init__(self) -> None:
+        self._turns: asyncio.Semaphore | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        turns = _turns.setdefault(loop, asyncio.Semaphore(AT_ONCE))
+        await turns.acquire()
+        self._turns = turns
+        self._timer = loop.call_later(AT_MOST_S, self.is_over)
+        _own.set(self)
+
+    async def __aexit__(self, *_error: object) -> None:
+        _own.set(None)
+        self.is_over()
+
+    def is_over(self) -> None:
+        """The next one may begin. May be repeated."""
+        turns, self._turns = self._turns, None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if turns is not None:
             turns.release()
-
-    timer = loop.call_later(AT_MOST_S, give_back)
-    token = _give_back.set(give_back)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        _give_back.reset(token)
-        give_back()
 
 
 def has_begun() -> None:
     """The guard that calls this has done what takes threads and the database: the next one may begin."""
-    give_back = _give_back.get()
-    if give_back is not None:
-        give_back()
+    own = _own.get()
+    if own is not None:
+        own.is_over()

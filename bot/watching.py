@@ -22,6 +22,7 @@ from bot.failures import (
     CannotReadRepository,
     CannotStore,
 )
+from bot.one_watch import KEPT_SAMPLES, Interrupted, OneWatch
 from bot.ports import (
     UNDEPLOYED,
     EvidenceCapture,
@@ -32,7 +33,6 @@ from bot.ports import (
     Traffic,
 )
 from bot.sample_writer import SamplesOfMany, SampleWriter
-from bot.seen_samples import SeenSamples
 from bot.steady_clock import Clock, steady
 from policies.facts import (
     Baseline,
@@ -43,7 +43,6 @@ from policies.facts import (
     Incident,
     IncidentState,
     TrafficSample,
-    Verdict,
     Watched,
 )
 from policies.health import is_recovered
@@ -58,8 +57,6 @@ PLAN_PATIENCE_S = 600.0
 BASELINE_POLLS, BASELINE_PAUSE_S = 3, 1.0
 """Seen at once when a deploy starts: later polls would already see the old version being stopped."""
 PROPOSED_PATIENCE_S = 86_400.0
-KEPT_SAMPLES = 1000
-"""All of a watch of 15 minutes at one poll a second: a decision can be replayed from what it kept."""
 
 
 class Samples(SamplesOfMany, Protocol):
@@ -222,9 +219,10 @@ class Eyes:
             log.error("traffic.broke", error=repr(error))
         return None
 
-    async def _look_and_keep(
+    async def look_and_keep(
         self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
     ) -> HealthSample:
+        """One poll of a service, as the others see it and stored; `since_s` (epoch) is its zero."""
         at_s = now()
         sample = await self.look(plan, at_s - since_s)
         siblings_bad = await self._siblings.bad_share(deploy.service)
@@ -244,7 +242,7 @@ class Eyes:
         if plan.ignored:
             return
         for _ in range(BASELINE_POLLS):
-            await self._look_and_keep(deploy, plan, deploy.completed_at_s, self._now)
+            await self.look_and_keep(deploy, plan, deploy.completed_at_s, self._now)
             await asyncio.sleep(min(BASELINE_PAUSE_S, plan.health.interval_s))
 
     async def baseline(self, deploy: Deploy, plan: Plan) -> Baseline:
@@ -266,41 +264,27 @@ class Eyes:
         told = tuple(replace(sample, t_s=sample.t_s - done_s) for sample in history)
         return Baseline(told, "CloudWatch's history" if told else "")
 
-    async def watch(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> Watched:
-        """Poll until the failure budget is used up or `watch_for_s` is over. Continues from the samples that
-        an earlier run of this step stored; the deadline is absolute."""
+    async def watch(
+        self, deploy: Deploy, plan: Plan, baseline: Baseline, interrupted: Interrupted | None = None
+    ) -> Watched | None:
+        """Poll until the failure budget is used up or `watch_for_s` is over; None: `interrupted` came first.
+        Continues from the samples that an earlier run of this step stored; the deadline is absolute."""
         now, since_s = steady(self._now), deploy.completed_at_s
         try:
             await asyncio.to_thread(self._samples.note_service, deploy.service, plan, now())
         except CannotStore as failure:
             # Only the looks between deploys need it; the next guard notes it again.
             log.warning("service.not_noted", service=deploy.service, reason=failure.reason)
-        judged, seen, crashed = Watch(baseline.samples, plan.health), SeenSamples(), False
+        judged, crashed = Watch(baseline.samples, plan.health), False
         for sample in await self._seen(deploy, since_s):
             judged.see(sample)
-            seen.add(sample)
             crashed = crashed or sample.crash
-        # Heard of late, or gone on with after a time without us: it still gets the time to fail its budget,
-        # else a service that failed all the while we were away would end as watched to its end.
-        begun_s = now() - since_s
-        until_t_s = max(plan.health.watch_for_s, begun_s + 2 * plan.health.budget_before_first_good_s)
         crash = CrashLook(self._evidence, deploy, plan, found=crashed)
-        try:
-            while True:
-                sample = await self._look_and_keep(deploy, plan, since_s, now, crash=crash.found)
-                seen.add(sample)
-                verdict = judged.see(sample)
-                crash.consider(sample)
-                newer = await self._history.superseded_by(deploy)
-                if newer is not None:
-                    reason = f"Superseded: {newer} was deployed; its own guard watches from then on."
-                    verdict = Verdict(Health.UNKNOWN, reason, "superseded")
-                over = sample.t_s >= until_t_s
-                if verdict.status == Health.UNHEALTHY or over or newer is not None:
-                    return Watched(Health(verdict.status), verdict, seen.latest(KEPT_SAMPLES), now())
-                await self._pause(plan, sample, since_s, now)
-        finally:
-            crash.stop()
+        return await OneWatch(self, deploy, plan, judged, crash, now).until_ended(interrupted)
+
+    async def superseded_by(self, deploy: Deploy) -> str | None:
+        """See `DeployHistory`."""
+        return await self._history.superseded_by(deploy)
 
     async def until_recovered(self, incident: Incident, plan: Plan) -> Watched | None:
         """While nobody acted: poll until the service is well again, or `decide_within_s` is up (None)."""
@@ -308,7 +292,7 @@ class Eyes:
         since_s = now()
         after: list[HealthSample] = []
         while now() < since_s + plan.rollback.decide_within_s:
-            after.append(await self._look_and_keep(incident.deploy, plan, since_s, now))
+            after.append(await self.look_and_keep(incident.deploy, plan, since_s, now))
             verdict = is_recovered(tuple(after), plan.health)
             if verdict.status == Health.HEALTHY:
                 return Watched(Health.HEALTHY, verdict, tuple(after[-KEPT_SAMPLES:]), now())
@@ -328,7 +312,7 @@ class Eyes:
                 if deployed_s is not None:
                     until_s = deployed_s + plan.rollback.verify_within_s
             since_s = pushed_s if deployed_s is None else deployed_s
-            latest = await self._look_and_keep(incident.deploy, plan, since_s, now)
+            latest = await self.look_and_keep(incident.deploy, plan, since_s, now)
             seen = await self._seen(incident.deploy, since_s)
             verdict = is_recovered(tuple(seen), plan.health)
             well = verdict.status == Health.HEALTHY

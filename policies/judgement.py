@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,6 +10,7 @@ from policies.attribution import Gate, are_siblings_settled, attribution
 from policies.facts import Baseline, Health, HealthSample, Verdict
 from policies.health import HealthJudge
 from policies.limits import HealthLimits
+from policies.seen_samples import SeenSamples
 
 TAIL = 24
 """Polls that the attribution gates look back on."""
@@ -41,15 +41,20 @@ class Watch:
     def __init__(self, baseline: tuple[HealthSample, ...], limits: HealthLimits) -> None:
         self.limits = limits
         self.judge = HealthJudge(baseline, limits)
-        self.tail: deque[HealthSample] = deque(maxlen=TAIL)
+        self.seen = SeenSamples()
+
+    @property
+    def tail(self) -> tuple[HealthSample, ...]:
+        """The polls that the attribution gates look back on."""
+        return self.seen.latest(TAIL)
 
     def see(self, sample: HealthSample) -> Verdict:
         """Fold in one poll; what the polls so far say. Takes constant time.
 
         Unhealthy ends the watch, so it waits until the siblings' readings have settled."""
         verdict = self.judge.see(sample)
-        self.tail.append(sample)
-        if verdict.status == Health.UNHEALTHY and not are_siblings_settled(tuple(self.tail), self.limits):
+        self.seen.add(sample)
+        if verdict.status == Health.UNHEALTHY and not are_siblings_settled(self.tail, self.limits):
             reason = f"{verdict.reason.rstrip('.')}, and its siblings' health is changing."
             return replace(verdict, status=Health.PENDING, reason=reason)
         return verdict
@@ -72,9 +77,7 @@ def judge_watch(
         if verdict.status == Health.HEALTHY:
             return Judged(Outcome.HEALTHY, sample.t_s, verdict.reason)
         if verdict.status == Health.UNHEALTHY:
-            gates = attribution(
-                baseline, tuple(watch.tail), limits, verdict=verdict, budget=watch.judge.budget
-            )
+            gates = attribution(baseline, watch.tail, limits, verdict=verdict, budget=watch.judge.budget)
             return _decided(verdict, gates, sample.t_s)
     if verdict.status == Health.UNKNOWN and last_s + limits.interval_s >= limits.watch_for_s:
         return Judged(Outcome.HOLD, last_s, f"{verdict.reason.rstrip('.')}: hold.")

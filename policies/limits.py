@@ -6,10 +6,16 @@ at most 2.5 % false rollbacks (docs/judgement.md); the caps follow PyTorch's and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from policies.verifications import Verifications
+
+T = TypeVar("T", bound=Hashable)
+SHARED_PARTS = 4096
 
 
 class Mode(StrEnum):
@@ -110,3 +116,22 @@ class Plan:
     """`tagged`: only what carries the tag `rollback-bot` with the name of `repository` may be read in AWS."""
     repository: str = ""
     """`owner/name`, to hold it to its own where `tenancy` is `tagged`."""
+
+
+_OF_ONE_DEPLOY = frozenset({"url"})
+
+
+def shared(plan: Plan) -> Plan:
+    """The same plan, made of the very objects that equal plans are made of: of ten thousand that one worker holds,
+    nearly all have the same limits. May be repeated."""
+    parts: dict[str, Any] = {
+        field.name: _same(getattr(plan, field.name))
+        for field in fields(plan)
+        if field.name not in _OF_ONE_DEPLOY
+    }
+    return replace(plan, **parts)
+
+
+@lru_cache(SHARED_PARTS, typed=True)
+def _same(part: T) -> T:
+    return part

@@ -43,8 +43,10 @@ class RecordedWorld(FakeWorld):
 
     waits = False
 
-    async def watch(self, *_: Any) -> Any:
+    async def watch(self, *given: Any) -> Any:
         while self.waits:
+            if given[3:] and given[3].done():
+                return None
             await asyncio.sleep(0.02)
         return self.watched
 

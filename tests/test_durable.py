@@ -81,9 +81,11 @@ class SlowWorld(FakeWorld):
     let_go = False
     watches = 0
 
-    async def watch(self, deploy, plan, baseline):  # type: ignore[no-untyped-def]
+    async def watch(self, deploy, plan, baseline, interrupted=None):  # type: ignore[no-untyped-def]
         self.watches += 1
         while not self.let_go:
+            if interrupted is not None and interrupted.done():
+                return None
             await asyncio.sleep(0.02)
         return self.watched
 

@@ -18,12 +18,12 @@ from bot.deploy_news import WINDOW_S, DeployNews
 from bot.failures import CannotReadHealth, CannotStore
 from bot.guard_starts import beginning, has_begun
 from bot.sample_writer import HELD, Row, SampleWriter
-from bot.seen_samples import SeenSamples
 from bot.shared_reads import SharedReads
 from bot.siblings import FRESH_FOR_S, Siblings
 from bot.store import Store
 from policies.facts import Deploy, HealthSample, ProbeSample
 from policies.limits import Plan
+from policies.seen_samples import SeenSamples
 from tests.facts_strategies import facts
 from tests.fakes import DEPLOY, PLAN
 
@@ -250,9 +250,15 @@ def test_a_watch_remembers_its_samples_as_they_were(samples: tuple[HealthSample,
 def test_polls_that_say_the_same_are_kept_once() -> None:
     seen = SeenSamples()
     for n in range(1000):
-        seen.add(HealthSample(float(n), ProbeSample(3, 0, 200), siblings_bad=n / 1000))
-    assert len({id(rest) for rest in seen._rest}) == 1
-    assert [one.siblings_bad for one in seen.latest(2)] == [0.998, 0.999]
+        seen.add(HealthSample(float(n), ProbeSample(3, 0, 200), siblings_bad=0.25))
+    assert len(seen._kinds) == 1
+    seen.add(HealthSample(1000.0, ProbeSample(2, 1, 503)))
+    seen.add(HealthSample(1001.0, ProbeSample(3, 0, 200)))
+    assert [(one.t_s, one.probe) for one in seen.latest(3)] == [
+        (999.0, ProbeSample(3, 0, 200)),
+        (1000.0, ProbeSample(2, 1, 503)),
+        (1001.0, ProbeSample(3, 0, 200)),
+    ]
 
 
 # --- beginning some at a time ---------------------------------------------------------------------
