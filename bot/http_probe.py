@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -50,6 +51,29 @@ _OURS: Final = frozenset(
 """No route, or no sockets left: our own trouble, which says nothing about the site."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A URL taken apart, once for all GETs of it: `name` for TLS, `netloc` for the Host header."""
+
+    scheme: str
+    host: str
+    port: int
+    name: str
+    netloc: str
+    path: str
+
+    @classmethod
+    def of(cls, url: httpx.URL) -> _Site:
+        return cls(
+            scheme=url.scheme,
+            host=url.host,
+            port=url.port or (443 if url.scheme == "https" else 80),
+            name=url.raw_host.decode("ascii"),
+            netloc=url.netloc.decode("ascii"),
+            path=url.raw_path.decode("ascii"),
+        )
+
+
 class HttpxProbe:
     """Fills `ports.HttpProbe`. One instance serves all guards; it keeps no connections between probes.
 
@@ -63,6 +87,7 @@ class HttpxProbe:
         self._times = times
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
+        self._reachable = functools.lru_cache(4096)(self._may_reach)
         self._looking: dict[tuple[int, str, int], asyncio.Task[list[Any]]] = {}
 
     async def probe(self, url: str) -> ProbeSample:
@@ -89,7 +114,8 @@ class HttpxProbe:
 
     async def _some_times(self, url: httpx.URL) -> list[ProbeSample | BaseException]:
         """What each GET came to; those without an answer in time have failed."""
-        asking = [asyncio.ensure_future(self._follow(url)) for _ in range(self._times)]
+        loop, site = asyncio.get_running_loop(), _Site.of(url)
+        asking = [loop.create_task(self._follow(url, site)) for _ in range(self._times)]
         try:
             # One clock for all of them: a timeout each was a tenth of a probe's cost.
             _done, late = await asyncio.wait(asking, timeout=self._timeout_s)
@@ -103,10 +129,10 @@ class HttpxProbe:
         unanswered = _failed(f"no answer within {self._timeout_s:g} s")
         return [unanswered if task.cancelled() else task.exception() or task.result() for task in asking]
 
-    async def _follow(self, url: httpx.URL) -> ProbeSample:
-        host = url.host
+    async def _follow(self, url: httpx.URL, site: _Site) -> ProbeSample:
+        host = site.host
         for _ in range(REDIRECTS + 1):
-            response = await self._get(url)
+            response = await self._get(site)
             if isinstance(response, ProbeSample):
                 return response
             status, location = response
@@ -114,35 +140,33 @@ class HttpxProbe:
             # Another host is another service: that this one sent us there is all it has to do with it.
             if target is None or target.host != host:
                 return _judged(status)
-            url = target
+            url, site = target, _Site.of(target)
         return _failed(f"more than {REDIRECTS} redirects")
 
-    async def _get(self, url: httpx.URL) -> tuple[int, str | None] | ProbeSample:
+    async def _get(self, site: _Site) -> tuple[int, str | None] | ProbeSample:
         """The status and, for a redirect, where to; or the failed probe."""
-        if url.scheme not in ("http", "https") or not url.host:
+        if site.scheme not in ("http", "https") or not site.host:
             raise CannotReadHealth("The probe's URL is not an http(s) address: correct `url`.")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        addresses = await self._resolve(url.host, port)
-        answer: tuple[int, str | None] | ProbeSample = _failed("nothing answered")
+        addresses = await self._resolve(site.host, site.port)
+        answer: tuple[int, str | None] | ProbeSample = NOTHING
         for address in addresses[:ADDRESSES]:
             try:
-                return await self._ask(url, address)
+                return await self._ask(site, address)
             except OSError as error:
                 answer = _failed(_why(error))  # as a browser would, try the next address
             except BrokeOff:
                 return _failed("the answer broke off")
         return answer
 
-    async def _ask(self, url: httpx.URL, address: Address) -> tuple[int, str | None]:
+    async def _ask(self, site: _Site, address: Address) -> tuple[int, str | None]:
         """Ask the very address that was checked, so that a second look-up cannot lead elsewhere."""
-        secure = url.scheme == "https"
         target = Target(
-            address=str(address),
-            port=url.port or (443 if secure else 80),
-            tls=self._tls if secure else None,
-            name=url.raw_host.decode("ascii"),
-            host=url.netloc.decode("ascii"),
-            path=url.raw_path.decode("ascii"),
+            address=_written(address),
+            port=site.port,
+            tls=self._tls if site.scheme == "https" else None,
+            name=site.name,
+            host=site.netloc,
+            path=site.path,
         )
         status, location = await get(target)
         return status, location if 300 <= status < 400 else None
@@ -178,7 +202,7 @@ class HttpxProbe:
 
     def _checked(self, addresses: list[Address]) -> list[Address]:
         for address in addresses:
-            if not self._may_reach(address):
+            if not self._reachable(address):
                 raise CannotReadHealth(
                     f"The probe's URL leads to {address}, a loopback, link-local or reserved address, which "
                     "probes may not reach. Add its network to PROBE_ALLOW if that is meant."
@@ -197,6 +221,9 @@ class HttpxProbe:
             or (plain.is_reserved and plain.version == 4)
             or plain == _METADATA
         )
+
+
+_written = functools.lru_cache(4096)(str)
 
 
 @functools.lru_cache(4096)
@@ -237,6 +264,9 @@ def _told(ok: int, failed: int, status: int | None, detail: str | None) -> Probe
 
 def _failed(detail: str, status: int | None = None) -> ProbeSample:
     return ProbeSample(ok=0, failed=1, status=status, detail=detail)
+
+
+NOTHING: Final = _failed("nothing answered")
 
 
 def _join(url: httpx.URL, location: str) -> httpx.URL | None:

@@ -41,8 +41,9 @@ async def get(target: Target) -> tuple[int, str | None]:
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[tuple[int, str | None]] = loop.create_future()
     tls = target.tls
+    exchange = _Exchange(answered, target)
     transport, _protocol = await loop.create_connection(
-        lambda: _Exchange(answered, target),
+        lambda: exchange,
         target.address,
         target.port,
         ssl=tls,
@@ -51,6 +52,7 @@ async def get(target: Target) -> tuple[int, str | None]:
     try:
         return await answered
     finally:
+        exchange.forget()
         # Nothing is owed to the other side any more; an orderly end of TLS would only keep sockets open.
         transport.abort() if tls else transport.close()
 
@@ -61,12 +63,17 @@ class _Exchange(asyncio.Protocol):
     def __init__(self, answered: asyncio.Future[tuple[int, str | None]], target: Target) -> None:
         self._answered = answered
         self._target = target
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._seen_bytes = 0
         self._location: str | None = None
         self._length: int | None = None
         self._chunked = False
         self._in_body = False
+
+    def forget(self) -> None:
+        """The answer is there, or nobody waits for it. The parser holds this and this the parser: left so, thousands
+        of probes a second keep the search for unused memory busy."""
+        self._parser = None
 
     # --- connection ------------------------------------------------------------------------------------
 
@@ -79,9 +86,12 @@ class _Exchange(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            return
         self._seen_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._end()
         except httptools.HttpParserError as error:
@@ -120,12 +130,15 @@ class _Exchange(asyncio.Protocol):
 
     def _is_final(self) -> bool:
         """Not one of the 1xx that may come before the answer."""
-        status: int = self._parser.get_status_code()
+        status = self._status()
         return status >= 200 or status == 101
+
+    def _status(self) -> int:
+        return 0 if self._parser is None else int(self._parser.get_status_code())
 
     def _end(self) -> None:
         if not self._answered.done():
-            self._answered.set_result((self._parser.get_status_code(), self._location))
+            self._answered.set_result((self._status(), self._location))
 
     def _break(self, why: BrokeOff) -> None:
         if not self._answered.done():
