@@ -177,11 +177,13 @@ class SwitchExpiry(threading.Thread):
         self._stopping.set()
 
     def run(self) -> None:
-        while not self._stopping.wait(self._every_s):
-            try:
-                asyncio.run(self._freezes.expire())
-                asyncio.run(self._freezes.catch_up())
-            except BotFailure as failure:
-                log.warning("expiry.failed", reason=failure.reason)
-            except Exception:
-                log.exception("expiry.broke")
+        # One loop for all rounds: to close one takes a look at every task of the process.
+        with asyncio.Runner() as rounds:
+            while not self._stopping.wait(self._every_s):
+                try:
+                    rounds.run(self._freezes.expire())
+                    rounds.run(self._freezes.catch_up())
+                except BotFailure as failure:
+                    log.warning("expiry.failed", reason=failure.reason)
+                except Exception:
+                    log.exception("expiry.broke")

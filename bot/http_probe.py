@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bot.failures import CannotReadHealth
+from bot.loop_lag import loop_lag
 from bot.one_get import BrokeOff, Target, get
 from policies.facts import ProbeSample
 
@@ -27,6 +28,10 @@ TIMEOUT_S: Final = 5.0
 TIMES: Final = 3
 """GETs a probe: one request in five that fails shows in half of such probes, but only in a fifth of single ones,
 which found 300 of 300 such simulated deploys within the watch instead of 221."""
+OURS_AT_MOST: Final = 0.2
+OURS_AT_MOST_S: Final = 0.5
+"""The share of that time, or the time, by which our own event loop may be late; beyond both, silence says nothing
+about the site."""
 REDIRECTS: Final = 3
 ADDRESSES: Final = 3
 FAILED_4XX: Final = frozenset({408})
@@ -113,12 +118,14 @@ class HttpxProbe:
         return _told(len(samples) - failed, failed, told.status, told.detail)
 
     async def _some_times(self, url: httpx.URL) -> list[ProbeSample | BaseException]:
-        """What each GET came to; those without an answer in time have failed."""
-        loop, site = asyncio.get_running_loop(), _Site.of(url)
+        """What each GET came to. One without an answer in time has failed, unless the time was lost by us."""
+        loop, site, lag = asyncio.get_running_loop(), _Site.of(url), loop_lag()
+        before_s = lag.total_s()
         asking = [loop.create_task(self._follow(url, site)) for _ in range(self._times)]
         try:
             # One clock for all of them: a timeout each was a tenth of a probe's cost.
             _done, late = await asyncio.wait(asking, timeout=self._timeout_s)
+            ours_s = lag.total_s() - before_s
             for task in late:
                 task.cancel()
             if late:
@@ -126,8 +133,21 @@ class HttpxProbe:
         finally:
             for task in asking:
                 task.cancel()
-        unanswered = _failed(f"no answer within {self._timeout_s:g} s")
+        unanswered = self._unanswered(site, ours_s)
         return [unanswered if task.cancelled() else task.exception() or task.result() for task in asking]
+
+    def _unanswered(self, site: _Site, ours_s: float) -> ProbeSample | CannotReadHealth:
+        """What it means that no answer came in time."""
+        if ours_s > max(OURS_AT_MOST_S, OURS_AT_MOST * self._timeout_s):
+            return CannotReadHealth(
+                f"The bot was too busy to probe: {ours_s:.1f} of {self._timeout_s:g} s were its own delay. "
+                "Give the worker more CPU, or start another one."
+            )
+        if (id(asyncio.get_running_loop()), site.host, site.port) in self._looking:
+            return CannotReadHealth(
+                f"The name {site.host} of the probe's URL was not resolved within {self._timeout_s:g} s: check DNS."
+            )
+        return _failed(f"no answer within {self._timeout_s:g} s")
 
     async def _follow(self, url: httpx.URL, site: _Site) -> ProbeSample:
         host = site.host

@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from bot.failures import CannotReadHealth
 from bot.http_probe import HttpxProbe
+from policies.facts import ProbeSample
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -97,6 +99,17 @@ async def test_a_refused_connection_is_a_failed_probe(probe):
     assert (sample.failed, sample.detail) == (1, "connection refused")
 
 
+async def unhurried(probe: HttpxProbe, url: str) -> ProbeSample:
+    """The probe's answer at a moment at which this machine has time for it."""
+    for _ in range(20):
+        try:
+            return await probe.probe(url)
+        except CannotReadHealth as failure:
+            if "too busy" not in failure.reason:
+                raise
+    raise AssertionError("this machine was too busy twenty times in a row")
+
+
 async def test_a_slow_answer_is_a_failed_probe_within_its_deadline(probe):
     async def drip(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -106,8 +119,43 @@ async def test_a_slow_answer_is_a_failed_probe_within_its_deadline(probe):
             await asyncio.sleep(0.05)
 
     async with site(drip) as url:
-        sample = await probe.probe(url)
+        sample = await unhurried(probe, url)
     assert (sample.failed, sample.detail) == (1, "no answer within 0.6 s")
+
+
+async def test_a_bot_that_is_too_busy_to_listen_blames_no_site(probe):
+    """Whether the site would have answered or not: what we had no time for is not known."""
+
+    async def hang(_: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async def hog() -> None:
+        while True:
+            time.sleep(0.35)  # noqa: ASYNC251 - the very thing that is tested
+            await asyncio.sleep(0)
+
+    for answer in (hang, http("200 OK")):
+        async with site(answer) as url:
+            await unhurried(probe, url)  # the clock of the loop ticks
+            hogging = asyncio.create_task(hog())
+            try:
+                said = await probe.probe(url)
+            except CannotReadHealth as failure:
+                assert "The bot was too busy to probe" in failure.reason
+            else:
+                assert answer is not hang and said.failed == 0
+            finally:
+                hogging.cancel()
+
+
+def test_a_name_that_is_not_resolved_in_time_is_no_failure_of_the_site(probe):
+    class SlowNames(asyncio.SelectorEventLoop):
+        async def getaddrinfo(self, *_: object, **__: object) -> object:  # type: ignore[override]
+            await asyncio.sleep(60)
+
+    with asyncio.Runner(loop_factory=SlowNames) as runner, pytest.raises(CannotReadHealth) as refused:
+        runner.run(unhurried(probe, "http://stagelog.example.com/"))
+    assert "was not resolved within 0.6 s" in refused.value.reason
 
 
 @pytest.mark.parametrize(

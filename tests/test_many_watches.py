@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot import guard_starts, migrations
+from bot import loop_lag as loop_lag_of_bot
 from bot.background import AT_ONCE, Background
 from bot.deploy_news import WINDOW_S, DeployNews
 from bot.failures import CannotReadHealth, CannotStore
@@ -302,6 +303,30 @@ async def test_guards_that_end_or_cannot_begin_hold_nobody_up(monkeypatch: pytes
     for task in guards:
         task.cancel()
     await asyncio.gather(*guards, return_exceptions=True)
+
+
+async def test_whoever_watches_already_comes_first_when_the_loop_cannot_keep_up() -> None:
+    async def hog() -> None:
+        while True:
+            time.sleep(1.5 * loop_lag_of_bot.LATE_S)  # noqa: ASYNC251 - the very thing that is tested
+            await asyncio.sleep(0)
+
+    begun: list[float] = []
+
+    async def guard() -> None:
+        async with beginning():
+            begun.append(time.monotonic())
+            has_begun()
+
+    loop_lag_of_bot.loop_lag()
+    hogging = asyncio.create_task(hog())
+    await asyncio.sleep(3 * loop_lag_of_bot.TICK_S)
+    beginner = asyncio.create_task(guard())
+    await asyncio.sleep(5 * loop_lag_of_bot.LATE_S)
+    assert begun == [], "it waits while others are late"
+    hogging.cancel()
+    await asyncio.wait_for(beginner, 60)
+    assert len(begun) == 1
 
 
 # --- shared reads ---------------------------------------------------------------------------------
