@@ -20,7 +20,8 @@ from bot.store_database import cannot_store
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.2
+"""As often as the engine looks into its queues: a person waits for it."""
 
 
 def _database() -> Any:

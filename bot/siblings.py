@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import structlog
@@ -27,7 +27,7 @@ BAD_AT = 0.5
 class LatestSamples(Protocol):
     """Where every service's newest sample is kept; `bot.store.Store` in production."""
 
-    def latest_samples(self, since_s: float) -> dict[str, HealthSample]: ...
+    def latest_samples(self, since_s: float) -> Iterator[tuple[str, HealthSample]]: ...
 
 
 class Siblings:
@@ -66,5 +66,5 @@ class Siblings:
     def _read(self, now_s: float) -> dict[str, bool]:
         limits = HealthLimits()
         latest = self._samples.latest_samples(now_s - FRESH_FOR_S)
-        known = {name: badness_before(sample, limits) for name, sample in latest.items()}
-        return {name: bad >= BAD_AT for name, bad in known.items() if bad is not None}
+        known = ((name, badness_before(sample, limits)) for name, sample in latest)
+        return {name: bad >= BAD_AT for name, bad in known if bad is not None}

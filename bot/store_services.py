@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
 from bot.codec import NotThisFact, decode, decode_text, encode
@@ -13,6 +15,9 @@ from policies.limits import Plan
 
 MORE_THAN_TAKEN = 10
 """Services looked through for each that is taken: most of those that come first may be under guard."""
+
+
+ROWS_AT_ONCE = 500
 
 
 class ServiceMemory(Database):
@@ -72,9 +77,9 @@ class ServiceMemory(Database):
                     continue  # written by another release; its next guard writes it anew
         return tuple(claimed)
 
-    def latest_samples(self, since_s: float) -> dict[str, HealthSample]:
-        """The newest sample of every service seen at or after `since_s` (epoch). May be repeated. Raises
-        CannotStore."""
+    def latest_samples(self, since_s: float) -> Iterator[tuple[str, HealthSample]]:
+        """The newest sample of every service seen at or after `since_s` (epoch), one after the other: of ten thousand
+        services they would take 30 MB together. May be repeated. Raises CannotStore, also in the middle."""
         newest = (
             sa.select(samples.c.service, sa.func.max(samples.c.at_s).label("at_s"))
             .where(samples.c.at_s >= since_s)
@@ -86,8 +91,8 @@ class ServiceMemory(Database):
             newest, sa.and_(samples.c.service == newest.c.service, samples.c.at_s == newest.c.at_s)
         )
         with self.reading() as connection:
-            rows = connection.execute(query).all()
-        try:
-            return {row.service: decode_text(row.sample, HealthSample) for row in rows}
-        except NotThisFact as error:
-            raise CannotStore(f"A health sample in the database cannot be read: {error}") from None
+            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+                try:
+                    yield row.service, decode_text(row.sample, HealthSample)
+                except NotThisFact as error:
+                    raise CannotStore(f"A health sample in the database cannot be read: {error}") from None

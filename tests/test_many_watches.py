@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -192,11 +192,11 @@ class Latest:
     away: bool = False
     since_s: list[float] = field(default_factory=list)
 
-    def latest_samples(self, since_s: float) -> dict[str, HealthSample]:
+    def latest_samples(self, since_s: float) -> Iterator[tuple[str, HealthSample]]:
         self.since_s.append(since_s)
         if self.away:
             raise CannotStore("The database is away.")
-        return self.samples
+        yield from self.samples.items()
 
 
 async def test_the_share_of_bad_siblings_leaves_oneself_out() -> None:

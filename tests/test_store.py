@@ -385,3 +385,20 @@ class TestTheDatabaseItself:
             store.note_deploy(DEPLOY, "succeeded", None, connection)
             raise RuntimeError("in the middle")
         assert store.services() == []
+
+
+def test_the_newest_sample_of_each_service_comes_one_after_the_other(store: Store) -> None:
+    seen = [
+        (
+            f"acme/service-{n}:develop",
+            1000.0 + t_s,
+            HealthSample(t_s, ProbeSample(3, 0, 200 + n % 5, 'it\u2019s "well"')),
+        )
+        for n in range(1100)
+        for t_s in (0.0, 10.0)
+    ]
+    store.add_samples_of_many(seen)
+    store.add_samples_of_many(seen)  # once more is nothing more
+    newest = dict(store.latest_samples(1005.0))
+    assert newest == {service: sample for service, at_s, sample in seen if at_s == 1010.0}
+    assert dict(store.latest_samples(1011.0)) == {}
