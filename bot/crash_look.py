@@ -21,6 +21,8 @@ EVERY_INTERVALS = 3.0
 class CrashLook:
     """For one watch: starts looks beside the polls, at a bounded rate, and remembers what they found."""
 
+    __slots__ = ("_deploy", "_evidence", "_next_t_s", "_plan", "_task", "found")
+
     def __init__(self, evidence: EvidenceCapture, deploy: Deploy, plan: Plan, *, found: bool = False) -> None:
         self._evidence = evidence
         self._deploy = deploy

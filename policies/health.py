@@ -62,6 +62,8 @@ def judge_health(
 class HealthJudge:
     """The same, poll by poll: thousands of watches each fold in one sample at a time."""
 
+    __slots__ = ("budget", "limits")
+
     def __init__(self, baseline: tuple[HealthSample, ...], limits: HealthLimits) -> None:
         self.limits = limits
         self.budget = opening(baseline, limits)

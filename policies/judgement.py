@@ -38,6 +38,8 @@ class Judged:
 class Watch:
     """A watch poll by poll, for a running guard and for a recorded trace alike."""
 
+    __slots__ = ("judge", "limits", "seen")
+
     def __init__(self, baseline: tuple[HealthSample, ...], limits: HealthLimits) -> None:
         self.limits = limits
         self.judge = HealthJudge(baseline, limits)
