@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from bot import comments_slack as say
 from bot.command_ports import About, Standing
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 RESPONSE_URL_S: Final = 1_740.0
 """Slack takes answers for thirty minutes; the last one is left to clocks that differ."""
 SHOWN_INCIDENTS: Final = 20
+ANSWER_PATIENCE_S: Final = 60.0
+"""For which an answer is tried again while Slack certainly did not take it."""
 
 
 class Whispering:
@@ -63,14 +66,25 @@ class SlackPlace:
         """The web process said so already, in its answer to the request itself."""
 
     async def answer(self, asked: Asked, reply: Reply) -> None:
-        """One message for the asker alone. Nobody can look whether such a message is there, so it is tried
-        once: a second run after a crash says nothing."""
+        """One message for the asker alone. Nobody can look whether such a message is there, so it is tried again
+        only where it certainly is not, and a second run after a crash says nothing."""
         if not await asyncio.to_thread(self._claims.claim_answer, asked.id):
             log.info("slack.answered_before", command=asked.id)
             return
         text = say.answer_text(asked, reply)
-        await asyncio.to_thread(
-            self._whispering.whisper, asked.at_s, account(asked)[1], Address.of(asked.answer_to), text
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(NotDelivered),
+            wait=wait_exponential_jitter(multiplier=0.5, max=10),
+            stop=stop_after_delay(ANSWER_PATIENCE_S),
+            reraise=True,
+        )
+        await attempts(
+            asyncio.to_thread,
+            self._whispering.whisper,
+            asked.at_s,
+            account(asked)[1],
+            Address.of(asked.answer_to),
+            text,
         )
 
 

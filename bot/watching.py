@@ -123,7 +123,7 @@ class Eyes:
         GitHub out of reach is waited for up to ten minutes, then BotFailure."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(BotFailure),
-            wait=wait_exponential_jitter(initial=1, max=30),
+            wait=wait_exponential_jitter(multiplier=1, max=30),
             stop=stop_after_delay(PLAN_PATIENCE_S),
             reraise=True,
             before_sleep=lambda state: log.warning(

@@ -217,6 +217,27 @@ async def test_a_request_is_answered_once_however_often_the_step_runs(slack: Sla
     assert [answer.words for answer in said.answers] == ["*Done.*"]
 
 
+async def test_an_answer_that_slack_did_not_take_is_given_again_until_it_does(
+    slack: Slack, store: Store
+) -> None:
+    dana = slack.person("dana")
+    said = slack._new(dana, "deploys")
+    address = Address(f"{slack.url}/commands/{said.id}", said.channel, "dana")
+    asked = Asked(
+        "slack-2", "slack", "", "", 0, time.time(), None, answer_to=address.packed(), account=f"T1/{dana.id}"
+    )
+    DurableInbox(store, EngineClient(lambda: store.engine)).accept(asked.id, CommentHeard(asked), time.time())
+    place = SlackPlace(Whispering(api(slack)), store)
+    slack.out_of_order = True
+    answering = asyncio.create_task(place.answer(asked, Reply(Mood.ACCEPTED, "Done.")))
+    await asyncio.sleep(1)
+    assert not answering.done()
+    slack.out_of_order = False
+    await asyncio.wait_for(answering, 90)
+    assert [answer.words for answer in said.answers] == ["*Done.*"]
+    assert slack.messages("deploys", only_for=dana.id) == said.answers, "nowhere else beside"
+
+
 def test_the_manifest_asks_for_what_the_bot_does_and_no_more() -> None:
     path = Path(__file__).parents[1] / "docs" / "slack-manifest.yaml"
     manifest = YAML(typ="safe").load(path.read_text())
