@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -28,6 +29,9 @@ TIMEOUT_S: Final = 5.0
 TIMES: Final = 3
 """GETs a probe: one request in five that fails shows in half of such probes, but only in a fifth of single ones,
 which found 300 of 300 such simulated deploys within the watch instead of 221."""
+AT_ONCE: Final = 2_000
+"""Probes under way in one loop. Those of a worker that fell behind took 20 KB each, ten thousand of them at once, and
+all were too slow; 400 a second go on even if every site hangs."""
 OURS_AT_MOST: Final = 0.2
 OURS_AT_MOST_S: Final = 0.5
 """The share of that time, or the time, by which our own event loop may be late; beyond both, silence says nothing
@@ -93,6 +97,7 @@ class HttpxProbe:
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
         self._reachable = functools.lru_cache(4096)(self._may_reach)
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._looking: dict[tuple[int, str, int], asyncio.Task[list[Any]]] = {}
 
     async def probe(self, url: str) -> ProbeSample:
@@ -106,7 +111,8 @@ class HttpxProbe:
             first = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise CannotReadHealth(f"The probe's URL cannot be used ({error}): correct `url`.") from None
-        answers = await self._some_times(first)
+        async with self._turn():
+            answers = await self._some_times(first)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CannotReadHealth):
                 raise answer
@@ -116,6 +122,14 @@ class HttpxProbe:
         told = next((sample for sample in samples if sample.failed), samples[0])
         failed = sum(sample.failed for sample in samples)
         return _told(len(samples) - failed, failed, told.status, told.detail)
+
+    def _turn(self) -> asyncio.Semaphore:
+        """A semaphore belongs to one loop, this to several."""
+        loop = asyncio.get_running_loop()
+        turns = self._turns.get(loop)
+        if turns is None:
+            turns = self._turns[loop] = asyncio.Semaphore(AT_ONCE)
+        return turns
 
     async def _some_times(self, url: httpx.URL) -> list[ProbeSample | BaseException]:
         """What each GET came to. One without an answer in time has failed, unless the time was lost by us."""
