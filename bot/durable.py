@@ -115,17 +115,13 @@ def new_executor_id() -> str:
 
 async def _checkpointed(method: Callable[..., Awaitable[T]], kind: Any, *arguments: Any) -> T:
     """Run `method` as one step. Its failure is a result too: raised again here, live and on replay alike."""
-
-    async def run() -> Any:
-        return await _outcome(method, kind, *arguments)
-
-    return cast(T, await _step(method.__name__, kind, run))
+    return cast(T, await _step(method.__name__, kind, _outcome, method, kind, *arguments))
 
 
-async def _step(name: str, kind: Any, run: Callable[[], Awaitable[Any]]) -> Any:
-    """Record as step `name` what `run` gives, an outcome; what it says, live and on replay alike."""
+async def _step(name: str, kind: Any, run: Callable[..., Coroutine[Any, Any, Any]], *given: Any) -> Any:
+    """Record as step `name` the outcome that `run` gives; what it says, live and on replay alike."""
     # Not preemptible: nobody cancels workflows, and the engine would ask every second about each that runs.
-    return _opened(await DBOS.run_step_async({"name": name}, run), kind)
+    return _opened(await DBOS.run_step_async({"name": name}, run, *given), kind)
 
 
 async def _outcome(method: Callable[..., Awaitable[Any]], kind: Any, *arguments: Any) -> dict[str, Any]:
@@ -155,11 +151,8 @@ async def _while_database_is_away(method: Callable[..., Awaitable[T]], *argument
         pause_s = min(2 * pause_s, LONGEST_AWAY_PAUSE_S)
 
 
-def _given(outcome: dict[str, Any]) -> Callable[[], Awaitable[Any]]:
-    async def known() -> dict[str, Any]:
-        return outcome
-
-    return known
+async def _known(outcome: dict[str, Any]) -> dict[str, Any]:
+    return outcome
 
 
 def _opened(outcome: Any, kind: Any) -> Any:
@@ -196,7 +189,7 @@ class CheckpointedWorld:
         if parked is None:
             watching = _checkpointed(self._eyes.watch, Watched, deploy, plan, baseline)
         else:
-            watching = _step(WATCH, Watched, _given(parked))
+            watching = _step(WATCH, Watched, _known, parked)
         return await self._or_order(watching, 10 * plan.health.watch_for_s)
 
     async def _parked(self, deploy: Deploy, plan: Plan, baseline: Baseline) -> dict[str, Any] | None:
@@ -214,7 +207,7 @@ class CheckpointedWorld:
             )
         finally:
             arrived.cancel()
-        return None if outcome.get("done", outcome) is None else outcome
+        return None if outcome == {"done": None} else outcome
 
     async def recovered_or_order(
         self, incident: Incident, plan: Plan

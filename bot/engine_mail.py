@@ -51,26 +51,23 @@ class Mail:
             for workflow_id in [one for one, arrived in self._waiting.items() if arrived.done()]:
                 del self._waiting[workflow_id]
             try:
-                unread = await asyncio.to_thread(_unread)
+                unread = await asyncio.to_thread(unread_mail, _database())
             except Exception as error:  # whatever it was, look again: a person waits
                 log.warning("mail.unreadable", error=repr(error))
                 unread = set()
-            for workflow_id in unread:
-                arrived = self._waiting.get(workflow_id)
+            for workflow_id, topic in unread:
+                arrived = self._waiting.get(workflow_id) if topic == ORDERS else None
                 if arrived is not None and not arrived.done():
                     arrived.set_result(None)
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _unread() -> set[str]:
-    """The workflows for which orders wait. Blocks."""
-    database = _database()
+def unread_mail(database: Any) -> set[tuple[str, str]]:
+    """The (workflow, topic) of all that waits to be read in the engine's `database`. Blocks."""
     rows = database.tables.notifications.c
-    query = (
-        sa.select(rows.destination_uuid).distinct().where(rows.topic == ORDERS, rows.consumed == sa.false())
-    )
+    unread = sa.select(rows.destination_uuid, rows.topic).where(rows.consumed == sa.false()).distinct()
     with database.engine.connect() as connection:
-        return set(connection.execute(query).scalars())
+        return {(workflow_id, topic) for workflow_id, topic in connection.execute(unread)}
 
 
 async def recorded_steps(workflow_id: str) -> frozenset[str]:

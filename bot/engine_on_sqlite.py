@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import structlog
 from dbos._sys_db_sqlite import SQLiteSystemDatabase
 
+from bot.engine_mail import unread_mail
 from bot.store_database import open_engine, writers_turn
 
 log = structlog.get_logger()
@@ -62,13 +63,10 @@ def look_for_mail_together() -> None:
 
 
 def _listen(database: SQLiteSystemDatabase) -> None:
-    rows = database.tables.notifications.c
-    unread = sa.select(rows.destination_uuid, rows.topic).where(rows.consumed == sa.false()).distinct()
     while database._run_background_processes:
         time.sleep(database._notification_listener_polling_interval_sec)
         try:
-            with database.engine.connect() as connection:
-                found = {tuple(row) for row in connection.execute(unread)}
+            found = unread_mail(database)
             if not found:
                 continue
             for _key, (workflow_id, topic, _shard), waiter in database.notifications_map.snapshot():

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from weakref import WeakKeyDictionary
 
 from bot.loop_lag import loop_lag
+from bot.per_loop import PerLoop
 
 AT_ONCE = 16
 AT_MOST_S = 5.0
@@ -19,7 +19,7 @@ AT_MOST_S = 5.0
 LATE_AT_MOST_S, PAUSE_S = 10.0, 0.2
 """For so long a guard lets the others go first while the event loop cannot keep up; its deploy is not watched yet."""
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_turns = PerLoop(lambda: asyncio.Semaphore(AT_ONCE))
 _own: ContextVar[beginning | None] = ContextVar("own", default=None)
 
 
@@ -33,8 +33,7 @@ class beginning:  # noqa: N801 - it is read as `async with beginning():`
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        turns = _turns.setdefault(loop, asyncio.Semaphore(AT_ONCE))
+        turns = _turns()
         await turns.acquire()
         self._turns = turns
         try:
@@ -43,7 +42,7 @@ class beginning:  # noqa: N801 - it is read as `async with beginning():`
             self.is_over()
             raise
         _own.set(self)
-        self._timer = loop.call_later(AT_MOST_S, self.is_over)
+        self._timer = asyncio.get_running_loop().call_later(AT_MOST_S, self.is_over)
 
     async def __aexit__(self, *_error: object) -> None:
         _own.set(None)

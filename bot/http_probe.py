@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx
 
 from bot.failures import CannotReadHealth
 from bot.loop_lag import loop_lag
 from bot.one_get import BrokeOff, Target, get
+from bot.per_loop import PerLoop
 from policies.facts import ProbeSample
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -97,7 +97,7 @@ class HttpxProbe:
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
         self._reachable = functools.lru_cache(4096)(self._may_reach)
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+        self._turns = PerLoop(lambda: asyncio.Semaphore(AT_ONCE))
         self._looking: dict[tuple[int, str, int], asyncio.Task[list[Any]]] = {}
 
     async def probe(self, url: str) -> ProbeSample:
@@ -111,7 +111,7 @@ class HttpxProbe:
             first = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise CannotReadHealth(f"The probe's URL cannot be used ({error}): correct `url`.") from None
-        async with self._turn():
+        async with self._turns():
             answers = await self._some_times(first)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CannotReadHealth):
@@ -122,14 +122,6 @@ class HttpxProbe:
         told = next((sample for sample in samples if sample.failed), samples[0])
         failed = sum(sample.failed for sample in samples)
         return _told(len(samples) - failed, failed, told.status, told.detail)
-
-    def _turn(self) -> asyncio.Semaphore:
-        """A semaphore belongs to one loop, this to several."""
-        loop = asyncio.get_running_loop()
-        turns = self._turns.get(loop)
-        if turns is None:
-            turns = self._turns[loop] = asyncio.Semaphore(AT_ONCE)
-        return turns
 
     async def _some_times(self, url: httpx.URL) -> list[ProbeSample | BaseException]:
         """What each GET came to. One without an answer in time has failed, unless the time was lost by us."""
@@ -147,8 +139,10 @@ class HttpxProbe:
         finally:
             for task in asking:
                 task.cancel()
-        unanswered = self._unanswered(site, ours_s)
-        return [unanswered if task.cancelled() else task.exception() or task.result() for task in asking]
+        return [
+            self._unanswered(site, ours_s) if task.cancelled() else task.exception() or task.result()
+            for task in asking
+        ]
 
     def _unanswered(self, site: _Site, ours_s: float) -> ProbeSample | CannotReadHealth:
         """What it means that no answer came in time."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from weakref import WeakKeyDictionary
+
+from bot.per_loop import PerLoop
 
 TICK_S = 0.2
 FREE_S = 0.02
@@ -17,13 +18,11 @@ FREE_S = 0.02
 LATE_S = 0.25
 """Above it the loop is not on time: new work had better wait."""
 
-_lags: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopLag] = WeakKeyDictionary()
-
 
 class LoopLag:
     """A clock that ticks on one loop and adds up by how much it was late."""
 
-    __slots__ = ("__weakref__", "_due_s", "_latest_s", "_total_s")
+    __slots__ = ("_due_s", "_latest_s", "_total_s")
 
     def __init__(self) -> None:
         self._total_s = self._latest_s = self._due_s = 0.0
@@ -52,10 +51,5 @@ class LoopLag:
         return max(self._latest_s, self._overdue_s()) < LATE_S
 
 
-def loop_lag() -> LoopLag:
-    """The one of the running loop; it ticks from the first call on."""
-    loop = asyncio.get_running_loop()
-    lag = _lags.get(loop)
-    if lag is None:
-        lag = _lags[loop] = LoopLag()
-    return lag
+loop_lag = PerLoop(LoopLag)
+"""The one of the running loop; it ticks from the first call on."""

@@ -63,7 +63,7 @@ class _Exchange(asyncio.Protocol):
     def __init__(self, answered: asyncio.Future[tuple[int, str | None]], target: Target) -> None:
         self._answered = answered
         self._target = target
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
         self._seen_bytes = 0
         self._location: str | None = None
         self._length: int | None = None
@@ -78,7 +78,7 @@ class _Exchange(asyncio.Protocol):
     # --- connection ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        target = self._target
+        target, self._parser = self._target, httptools.HttpResponseParser(self)
         # uvloop's transports are none of asyncio's classes, so this cannot be looked at, only said.
         cast(asyncio.WriteTransport, transport).write(
             f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nUser-Agent: rollback-bot health probe\r\n"

@@ -20,6 +20,11 @@ Interrupted = asyncio.Future[None]
 """Done as soon as a watch shall end without a verdict."""
 
 
+def pause_after(last: HealthSample, plan: Plan, since_s: float, now: Clock) -> float:
+    """Seconds until the next poll is due, counted from the beginning of `last`; `since_s` (epoch) is its zero."""
+    return max(LEAST_PAUSE_S, since_s + last.t_s + plan.health.interval_s - now())
+
+
 class Looking(Protocol):
     """What a watch asks of the eyes."""
 
@@ -97,7 +102,7 @@ class OneWatch:
 
     async def _poll_once(self) -> None:
         try:
-            watched, due_s = await self._look()
+            seen = await self._look()
         except asyncio.CancelledError:
             # Also when it was not we who cancelled: whoever waits must not wait for ever.
             self._ended.cancel()
@@ -110,14 +115,14 @@ class OneWatch:
         self._polling = None
         if self._ended.done():
             return
-        if watched is not None:
-            self._ended.set_result(watched)
+        if isinstance(seen, Watched):
+            self._ended.set_result(seen)
             return
-        pause_s = max(LEAST_PAUSE_S, due_s - self._now())
+        pause_s = pause_after(seen, self._plan, self._deploy.completed_at_s, self._now)
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._poll, context=self._context)
 
-    async def _look(self) -> tuple[Watched | None, float]:
-        """One poll: how the watch ended by it, if it did, and when (epoch s) the next one is due."""
+    async def _look(self) -> Watched | HealthSample:
+        """One poll: how the watch ended by it, or what was seen."""
         deploy, plan, crash = self._deploy, self._plan, self._crash
         since_s = deploy.completed_at_s
         sample = await self._eyes.look_and_keep(deploy, plan, since_s, self._now, crash=crash.found)
@@ -130,5 +135,5 @@ class OneWatch:
         over = sample.t_s >= self._until_t_s
         if verdict.status == Health.UNHEALTHY or over or newer is not None:
             seen = self._judged.seen.latest(KEPT_SAMPLES)
-            return Watched(Health(verdict.status), verdict, seen, self._now()), 0.0
-        return None, since_s + sample.t_s + plan.health.interval_s
+            return Watched(Health(verdict.status), verdict, seen, self._now())
+        return sample

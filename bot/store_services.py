@@ -15,8 +15,6 @@ from policies.limits import Plan
 
 MORE_THAN_TAKEN = 10
 """Services looked through for each that is taken: most of those that come first may be under guard."""
-
-
 ROWS_AT_ONCE = 500
 
 

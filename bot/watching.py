@@ -22,7 +22,7 @@ from bot.failures import (
     CannotReadRepository,
     CannotStore,
 )
-from bot.one_watch import KEPT_SAMPLES, Interrupted, OneWatch
+from bot.one_watch import KEPT_SAMPLES, Interrupted, OneWatch, pause_after
 from bot.ports import (
     UNDEPLOYED,
     EvidenceCapture,
@@ -296,7 +296,7 @@ class Eyes:
             verdict = is_recovered(tuple(after), plan.health)
             if verdict.status == Health.HEALTHY:
                 return Watched(Health.HEALTHY, verdict, tuple(after[-KEPT_SAMPLES:]), now())
-            await self._pause(plan, after[-1], since_s, now)
+            await asyncio.sleep(pause_after(after[-1], plan, since_s, now))
         return None
 
     async def verify(self, incident: Incident, plan: Plan) -> Watched:
@@ -325,12 +325,7 @@ class Eyes:
                     verdict = replace(verdict, reason=reason, rule=UNDEPLOYED)
                 health = Health.HEALTHY if well else Health.UNHEALTHY
                 return Watched(health, verdict, tuple(seen[-KEPT_SAMPLES:]), now())
-            await self._pause(plan, latest, since_s, now)
-
-    async def _pause(self, plan: Plan, last: HealthSample, since_s: float, now: Clock) -> None:
-        """Until the next poll is due, counted from the last one's beginning."""
-        due_s = since_s + last.t_s + plan.health.interval_s
-        await asyncio.sleep(max(0.05, due_s - now()))
+            await asyncio.sleep(pause_after(latest, plan, since_s, now))
 
 
 async def _or_error(reading: Awaitable[T], errors: list[str]) -> T | None:
