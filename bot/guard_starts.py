@@ -7,6 +7,7 @@ last one does, and their database calls would take the interpreter from those th
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import ContextVar
 
 from bot.loop_lag import loop_lag
@@ -60,8 +61,9 @@ class beginning:  # noqa: N801 - it is read as `async with beginning():`
 
 async def _until_on_time() -> None:
     """Those that watch already come first: what a guard does to begin takes the interpreter from their polls."""
-    lag = loop_lag()
-    for _ in range(round(LATE_AT_MOST_S / PAUSE_S)):
+    lag, until_s = loop_lag(), time.monotonic() + LATE_AT_MOST_S
+    # By the clock: pauses are longer than asked for just when the loop is late.
+    while time.monotonic() < until_s:
         if lag.is_on_time():
             return
         await asyncio.sleep(PAUSE_S)

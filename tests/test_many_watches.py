@@ -12,12 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import guard_starts, migrations
-from bot import loop_lag as loop_lag_of_bot
+from bot import migrations
 from bot.background import AT_ONCE, Background
 from bot.deploy_news import WINDOW_S, DeployNews
 from bot.failures import CannotReadHealth, CannotStore
-from bot.guard_starts import beginning, has_begun
 from bot.sample_writer import HELD, Row, SampleWriter
 from bot.shared_reads import SharedReads
 from bot.siblings import FRESH_FOR_S, Siblings
@@ -260,73 +258,6 @@ def test_polls_that_say_the_same_are_kept_once() -> None:
         (1000.0, ProbeSample(2, 1, 503)),
         (1001.0, ProbeSample(3, 0, 200)),
     ]
-
-
-# --- beginning some at a time ---------------------------------------------------------------------
-
-
-async def test_guards_begin_some_at_a_time_and_those_begun_let_the_others_in() -> None:
-    begun: list[int] = []
-    let_go = asyncio.Event()
-
-    async def guard(number: int) -> None:
-        async with beginning():
-            begun.append(number)
-            await let_go.wait()
-            has_begun()
-            await asyncio.sleep(3600)  # it watches
-
-    guards = [asyncio.create_task(guard(n)) for n in range(3 * guard_starts.AT_ONCE)]
-    await until(lambda: len(begun) == guard_starts.AT_ONCE)
-    await asyncio.sleep(0.05)
-    assert len(begun) == guard_starts.AT_ONCE
-    let_go.set()
-    await until(lambda: len(begun) == len(guards))
-    for task in guards:
-        task.cancel()
-    await asyncio.gather(*guards, return_exceptions=True)
-
-
-async def test_guards_that_end_or_cannot_begin_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_starts, "AT_MOST_S", 0.2)
-    begun: list[int] = []
-
-    async def guard(number: int) -> None:
-        async with beginning():
-            begun.append(number)
-            if number % 2:
-                raise CannotReadHealth("It cannot.")
-            await asyncio.sleep(3600)  # GitHub is out of reach
-
-    guards = [asyncio.create_task(guard(n)) for n in range(4 * guard_starts.AT_ONCE)]
-    await until(lambda: len(begun) == len(guards))
-    for task in guards:
-        task.cancel()
-    await asyncio.gather(*guards, return_exceptions=True)
-
-
-async def test_whoever_watches_already_comes_first_when_the_loop_cannot_keep_up() -> None:
-    async def hog() -> None:
-        while True:
-            time.sleep(1.5 * loop_lag_of_bot.LATE_S)  # noqa: ASYNC251 - the very thing that is tested
-            await asyncio.sleep(0)
-
-    begun: list[float] = []
-
-    async def guard() -> None:
-        async with beginning():
-            begun.append(time.monotonic())
-            has_begun()
-
-    loop_lag_of_bot.loop_lag()
-    hogging = asyncio.create_task(hog())
-    await asyncio.sleep(3 * loop_lag_of_bot.TICK_S)
-    beginner = asyncio.create_task(guard())
-    await asyncio.sleep(5 * loop_lag_of_bot.LATE_S)
-    assert begun == [], "it waits while others are late"
-    hogging.cancel()
-    await asyncio.wait_for(beginner, 60)
-    assert len(begun) == 1
 
 
 # --- shared reads ---------------------------------------------------------------------------------
