@@ -47,7 +47,7 @@ from bot.queues import (
     REVERT,
     REVERTS,
 )
-from bot.store_database import database_url
+from bot.store_database import IDLE_S, database_url
 from bot.watching import Eyes
 from policies.asked import Asked, PullHead
 from policies.facts import (
@@ -363,6 +363,7 @@ class Engine:
             "log_level": "WARNING",
             "max_executor_threads": THREADS,
             "notification_listener_polling_interval_sec": QUEUE_POLL_S,
+            "sys_db_idle_transaction_timeout_sec": IDLE_S,
         }
         DBOS(config=config)
 

@@ -19,6 +19,10 @@ from bot.failures import CannotStore
 BUSY_S = 5.0
 """Longest wait for a lock: a webhook must be answered well inside GitHub's ten seconds."""
 
+IDLE_S = 2 * BUSY_S
+"""Longest pause inside a transaction: a process that is frozen in one (SIGSTOP, a paused machine) loses it, and with
+it the rows it holds; else nobody could take over what it guards for as long as it stays frozen."""
+
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -67,7 +71,10 @@ def open_engine(given: str, *, pool_size: int = 10, patience_s: float = BUSY_S) 
             "connect_timeout": 4,
             "tcp_user_timeout": 8000,
             "application_name": "rollback-bot",
-            "options": f"-c lock_timeout={BUSY_S * 1000:.0f} -c statement_timeout=15000",
+            "options": (
+                f"-c lock_timeout={BUSY_S * 1000:.0f} -c statement_timeout=15000 "
+                f"-c idle_in_transaction_session_timeout={IDLE_S * 1000:.0f}"
+            ),
         },
     )
 

@@ -19,6 +19,7 @@ from rehearsal.health_checks import Target, TargetGroup
 from rehearsal.load_balancer import HealthCheck, LoadBalancer
 from rehearsal.machine import Machine
 from rehearsal.serving import free_port, wait_until
+from tests.patience import PATIENCE_S
 
 REGION, HOST, OFFLINE = "eu-central-1", "i-0abc12345678", "i-0dead2345678"
 REPOSITORY, GROUP, SERVICE, LOG_GROUP = "acme/stagelog", "stagelog-dev", "stagelog/api", "/stagelog/plain"
@@ -58,12 +59,12 @@ def account(folder: Path, principals: dict[str, Any], roles: dict[str, Any] | No
         ) as aws:
             _break_services(aws.url)
             _count_requests(aws)
-            assert wait_until(lambda: target.state == "unhealthy", 60)
+            assert wait_until(lambda: target.state == "unhealthy", PATIENCE_S)
             assert wait_until(
                 lambda: (
                     not (host.container("stagelog-api") or {"State": {"Running": True}})["State"]["Running"]
                 ),
-                60,
+                PATIENCE_S,
             )
             yield aws
 

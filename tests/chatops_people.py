@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from rehearsal.github_state import Comment
 from rehearsal.world import World
+from tests.patience import until
 from tests.rehearsal_worlds import Checkout
 
-T = TypeVar("T")
 EYES = "eyes"
-
-
-def until(see: Callable[[], T], within_s: float, what: str, world: World | None = None) -> T:
-    """What `see` gives once it is true; fails with `what` and the end of the worker's log."""
-    deadline = time.monotonic() + within_s
-    while not (seen := see()):
-        if time.monotonic() > deadline:
-            log = world.bot.tail("worker", 30) if world is not None and world.bot is not None else ""
-            raise AssertionError(f"not within {within_s:.0f} s: {what}\n{log}")
-        time.sleep(0.05)
-    return seen
 
 
 class People:
@@ -38,16 +24,14 @@ class People:
         github, repository = self.world.github, self.world.repository
         return github.activity.comment(repository, repository.pulls[number], github.user(who), text)
 
-    def seen(self, comment: Comment, within_s: float = 30.0) -> float:
+    def seen(self, comment: Comment) -> float:
         """Wait for the acknowledgement; seconds since the comment."""
-        until(lambda: EYES in self.reactions(comment), within_s, f"👀 on {comment.body!r}", self.world)
+        until(lambda: EYES in self.reactions(comment), f"👀 on {comment.body!r}", self.world)
         return next(r.created_s for r in comment.reactions if r.content == EYES) - comment.created_s
 
-    def answered(self, comment: Comment, within_s: float = 100.0) -> str:
+    def answered(self, comment: Comment) -> str:
         """Wait for the answer's reaction; it."""
-        until(
-            lambda: len(self.reactions(comment)) > 1, within_s, f"an answer to {comment.body!r}", self.world
-        )
+        until(lambda: len(self.reactions(comment)) > 1, f"an answer to {comment.body!r}", self.world)
         return next(reaction for reaction in self.reactions(comment) if reaction != EYES)
 
     def asks(self, who: str, number: int, text: str) -> tuple[str, str]:
@@ -63,7 +47,7 @@ class People:
         before = {comment.id for comment in self.replies(number)}
         said = {who: self.says(who, number, text) for who, text in texts.items()}
         reactions = {who: self.answered(comment) for who, comment in said.items()}
-        until(lambda: len(self.replies(number)) >= len(before) + len(texts), 30, "every answer", self.world)
+        until(lambda: len(self.replies(number)) >= len(before) + len(texts), "every answer", self.world)
         new = {self.command_of(c): self.lead(c) for c in self.replies(number) if c.id not in before}
         assert len(new) == len(texts), new
         return {who: (reactions[who], new[self.marker_of(comment)]) for who, comment in said.items()}
@@ -81,7 +65,7 @@ class People:
         hooks = self.world.github.webhooks
         url, hooks.url = hooks.url, "http://127.0.0.1:9/"
         comments = [self.says(*one) for one in said]
-        until(hooks.idle, 30, "the deliveries fail")
+        until(hooks.idle, "the deliveries fail")
         hooks.url = url
         return comments
 
@@ -95,7 +79,7 @@ class People:
             if one.event == "issue_comment" and one.action == "created" and wanted in one.body
         )
         hooks.redeliver(found.id)
-        until(hooks.idle, 30, "the delivery is handed over")
+        until(hooks.idle, "the delivery is handed over")
 
     def reactions(self, comment: Comment) -> list[str]:
         return [reaction.content for reaction in comment.reactions]
@@ -119,7 +103,7 @@ class People:
 
     def deployed(self, sha: str) -> None:
         deploys = self.world.runner.deploys
-        until(lambda: any(d.sha == sha and d.completed_s for d in deploys), 90, f"deploy of {sha[:7]}")
+        until(lambda: any(d.sha == sha and d.completed_s for d in deploys), f"deploy of {sha[:7]}")
 
     def configures(self, folder: Path, replaced: dict[str, str]) -> None:
         """Change `.github/rollback.yml` on develop by replacing text, and wait for the deploy of that."""

@@ -23,11 +23,10 @@ from bot.store import Store
 from policies.facts import FINAL_STATES, Incident, IncidentState
 from rehearsal.github_state import Comment
 from rehearsal.serving import wait_until
-from tests.crash_world import BASE_URL, BRANCH, LightWorld, Story, until
+from tests.crash_world import BASE_URL, BRANCH, LightWorld, Story
 from tests.killing_worker import Point
+from tests.patience import PATIENCE_S, until
 
-ENDS_WITHIN_S = 90.0
-STOPS_WITHIN_S = 15.0
 UNFINISHED = (
     "SELECT workflow_uuid, name, status FROM {0}workflow_status WHERE status IN ('PENDING', 'ENQUEUED')"
 )
@@ -69,7 +68,7 @@ class Nursery:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=PATIENCE_S)
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Child:
     def stop(self) -> int | None:
         """SIGTERM; its exit code, None if it had to be killed."""
         self.signal(signal.SIGTERM)
-        if not self.ended(STOPS_WITHIN_S):
+        if not self.ended(PATIENCE_S):
             self.kill()
             return None
         written = Path(str(self.log) + ".exit")
@@ -108,7 +107,7 @@ class Child:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        self.ended(5.0)
+        self.ended(PATIENCE_S)
 
     def effects(self) -> list[Point]:
         """What it did, in order, before and after."""
@@ -152,7 +151,7 @@ def play(
     with world.hearing(story) as store:
         try:
             world.merge(story)
-            deadline = time.monotonic() + ENDS_WITHIN_S
+            deadline = time.monotonic() + PATIENCE_S
             while not _is_over(store, story) and time.monotonic() < deadline:
                 if workers[-1].ended(0.05):
                     if len(workers) == 2:
@@ -163,10 +162,10 @@ def play(
             codes = [worker.stop() for worker in workers[-1:]]
             if first.was_killed() and len(workers) == 1:  # at the very end, or while it was stopping
                 workers.append(nursery.worker(story.environment, folder, "second"))
-                until(workers[-1].is_ready, ENDS_WITHIN_S, "the second worker started")
+                until(workers[-1].is_ready, "the second worker started")
                 # It is done when it is the only one on record; what else is wrong is said below.
-                wait_until(lambda: len(store.silent_executors(-3600.0)) <= 1, ENDS_WITHIN_S)
-                wait_until(lambda: not unfinished(store), ENDS_WITHIN_S)
+                wait_until(lambda: len(store.silent_executors(-3600.0)) <= 1, PATIENCE_S)
+                wait_until(lambda: not unfinished(store), PATIENCE_S)
                 codes = [workers[-1].stop()]
             wrong = everything_wrong(world, story, store, merge_proposal=merge_proposal)
             if codes != [0]:

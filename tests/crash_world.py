@@ -31,7 +31,7 @@ from rehearsal.github_git import ZERO, BareRepository, Signature
 from rehearsal.github_state import PullRequest, Repository
 from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGroup
 from rehearsal.machine import Machine
-from rehearsal.serving import Server, wait_until
+from rehearsal.serving import Server
 from tests.github_stand_in import FaultyGitHub
 from webhooks.app import create_app
 
@@ -303,8 +303,3 @@ def _commit(git: BareRepository, branch: str, files: dict[str, str], parents: li
     sha = git.commit_tree(tree, parents, message, WHO, WHO)
     git.update(f"refs/heads/{branch}", sha)
     return sha
-
-
-def until(condition: Callable[[], object], within_s: float, what: str) -> None:
-    """Wait for `condition`; AssertionError with `what` when it does not come."""
-    assert wait_until(lambda: bool(condition()), within_s), f"{what}: not within {within_s:g} s"

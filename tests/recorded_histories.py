@@ -30,6 +30,7 @@ from bot.store import Store
 from policies.facts import PersonOrder, Reverted, RevertOutcome
 from policies.limits import Mode
 from tests.fakes import BAD_BEFORE, DEPLOY, PLAN, SHA, WELL, FakeWorld
+from tests.patience import PATIENCE_S
 
 FOLDER = Path(__file__).parent / "histories"
 TABLES = ("workflow_status", "workflow_input", "workflow_output", "operation_outputs")
@@ -149,15 +150,15 @@ class Stage:
         DBOS.destroy(destroy_registry=True)
         self.store.close()
 
-    def ended(self, workflow_id: str, within_s: float = 60.0) -> tuple[str, str]:
+    def ended(self, workflow_id: str) -> tuple[str, str]:
         """Its status and its output (or error) at its end."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             found = self.raw.retrieve_workflow(workflow_id).get_status()
             if found.status in ENDED:
                 return found.status, str(found.output if found.status == "SUCCESS" else found.error)
             time.sleep(0.03)
-        raise AssertionError(f"{workflow_id} did not end within {within_s:g} s")
+        raise AssertionError(f"{workflow_id} did not end within {PATIENCE_S:g} s")
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """All the engine has on record, by table."""

@@ -10,7 +10,7 @@ from typing import Any
 from bot.comments_slack import NOT_TAKEN
 from rehearsal.slack import Message, Said
 from rehearsal.world import World
-from tests.chatops_people import until
+from tests.patience import until
 
 TRIES = 8
 """Where the disk stalls for longer than Slack may be kept waiting, the answer is "not taken"."""
@@ -28,13 +28,13 @@ class SlackPeople:
         """Type a command, and again when told that it was not taken."""
         return _taken(lambda: self.slack.person(who).types(text))
 
-    def asks(self, who: str, text: str, within_s: float = 100.0) -> str:
+    def asks(self, who: str, text: str) -> str:
         """Type a command and wait for the one answer; its first section."""
-        return self.answer(self.types(who, text), within_s)
+        return self.answer(self.types(who, text))
 
-    def answer(self, said: Said, within_s: float = 100.0) -> str:
+    def answer(self, said: Said) -> str:
         told = f"{said.status} {said.acknowledged!r} after {said.seconds:.2f} s"
-        until(lambda: said.answers, within_s, f"an answer to {said.form[:200]!r}: {told}", self.world)
+        until(lambda: said.answers, f"an answer to {said.form[:200]!r}: {told}", self.world)
         return lead(said.answers[0])
 
     def presses(self, who: str, message: Message, label: str) -> Said:
@@ -56,18 +56,17 @@ class SlackPeople:
         found = CODE.search(said.answers[0].words)
         assert found is not None, said.answers[0].words
         comment(login, f"/rollback connect {found[1]}")
-        until(lambda: len(said.answers) > 1, 60, "the bot asks whether that is them", self.world)
+        until(lambda: len(said.answers) > 1, "the bot asks whether that is them", self.world)
         return self.clicks(who, said.answers[1], "Yes, that is me")
 
     def incident_messages(self) -> list[Message]:
         """What stands in #deploys for everybody."""
         return self.slack.messages("deploys")
 
-    def question(self, within_s: float = 120.0) -> Message:
+    def question(self) -> Message:
         """The newest message with the buttons of a question."""
         return until(
             lambda: next((m for m in reversed(self.incident_messages()) if "Approve" in m.buttons), None),
-            within_s,
             "a question in the channel",
             self.world,
         )

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 Json = dict[str, Any]
 Reply = Callable[[Json, int], "Json | Fault"]
 
@@ -119,7 +121,7 @@ class SsmStandIn:
             ["/bin/sh", "-c", "\n".join(asked["Parameters"]["commands"])],
             env={"PATH": f"{self.bin}:/usr/bin:/bin"},
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
         status = "Success" if done.returncode == 0 else "Failed"

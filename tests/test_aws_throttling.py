@@ -15,13 +15,15 @@ from bench.stand_ins import THROTTLED, StandIns, stand_ins
 from bot import migrations
 from bot.aws import AwsClients
 from bot.failures import CannotReadHealth
-from bot.shared_reads import PATIENCE_S, SharedReads
+from bot.shared_reads import PATIENCE_S as KEPT_S
+from bot.shared_reads import SharedReads
 from bot.store import Store
 from bot.target_health import READ_AT_MOST_S, AlbTargetHealth
 from bot.watching import Eyes
 from policies.facts import Baseline, Health, HealthSample, ProbeSample
 from policies.limits import HealthLimits
 from tests.fakes import DEPLOY, PLAN
+from tests.patience import PATIENCE_S
 from tests.test_watching import Outside
 
 LIMITS = HealthLimits(
@@ -33,7 +35,6 @@ LIMITS = HealthLimits(
     first_good_after_s=0.4,
 )
 ONLY_TARGETS = replace(PLAN, url=None, target_groups=("web",), health=LIMITS)
-PATIENCE_OF_TEST_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ async def test_throttling_is_unknown_and_never_unhealthy_and_passes(
     said = {sample.error for sample in watched.samples if sample.error}
     assert any("throttled" in error for error in said), said
     aws.throttle(0.0)
-    async with asyncio.timeout(PATIENCE_OF_TEST_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not (await eyes.look(ONLY_TARGETS, 0.0)).targets:
             await asyncio.sleep(0.2)
 
@@ -157,7 +158,7 @@ async def test_the_last_answer_serves_while_the_next_one_is_slow_but_not_for_eve
     reads: SharedReads[str, str] = SharedReads("slow", 2, lambda: now_s[0])
 
     def slow() -> str:
-        assert go_on.wait(PATIENCE_OF_TEST_S)
+        assert go_on.wait(PATIENCE_S)
         return "new"
 
     try:
@@ -166,7 +167,7 @@ async def test_the_last_answer_serves_while_the_next_one_is_slow_but_not_for_eve
         assert await reads.get("group", 9.0, slow) == "old"
         now_s[0] = 28.0
         later = asyncio.create_task(reads.get("group", 9.0, slow))
-        await asyncio.sleep(PATIENCE_S + 0.3)
+        await asyncio.sleep(KEPT_S + 0.3)
         assert not later.done(), "an answer of 28 s ago says nothing about now"
         go_on.set()
         assert await later == "new"
@@ -183,7 +184,7 @@ async def test_a_failure_does_not_serve_while_the_next_reading_is_slow() -> None
         raise CannotReadHealth("AWS is away.")
 
     def slow() -> str:
-        assert go_on.wait(PATIENCE_OF_TEST_S)
+        assert go_on.wait(PATIENCE_S)
         return "new"
 
     try:
@@ -191,7 +192,7 @@ async def test_a_failure_does_not_serve_while_the_next_reading_is_slow() -> None
             await reads.get("group", 9.0, fails)
         now_s[0] = 10.0
         later = asyncio.create_task(reads.get("group", 9.0, slow))
-        await asyncio.sleep(PATIENCE_S + 0.3)
+        await asyncio.sleep(KEPT_S + 0.3)
         assert not later.done()
         go_on.set()
         assert await later == "new"

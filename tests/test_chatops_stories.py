@@ -13,10 +13,11 @@ import pytest
 from rehearsal.github_state import User
 from rehearsal.serving import fetch
 from rehearsal.world import World
-from tests.chatops_people import People, until
+from tests.chatops_people import People
 from tests.github_stand_in import add_commit
+from tests.patience import until
 
-pytestmark = [pytest.mark.story, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
 
 ASK_FIRST = {
     "mode: auto": 'mode: approve\npermissions: {approve: [maintain, "@acme/oncall"]}',
@@ -34,7 +35,6 @@ def recovered(people: People, number: int, nth: int = 1) -> None:
     """Wait until that many of the incidents told on the pull request have ended well."""
     until(
         lambda: sum("healthy again" in c.body.lower() for c in people.incident_comments(number)) >= nth,
-        120,
         f"incident {nth} on #{number} recovers",
         people.world,
     )
@@ -44,8 +44,8 @@ def test_a_healthy_deploy_is_rolled_back_by_a_maintainer_and_brought_back_later(
     world = people.world
     _before_it_is_merged(people)
     merge = people.merges("lee", 43)
-    until(lambda: world.site_status() == 200, 60, "the new version answers")
-    until(lambda: world.target.state == "healthy", 60, "the load balancer sees it")
+    until(lambda: world.site_status() == 200, "the new version answers")
+    until(lambda: world.target.state == "healthy", "the load balancer sees it")
     _what_is_refused(people, merge)
 
     reaction, said = people.asks("lee", 43, '/rollback --dry-run --reason "wrong zone"')
@@ -160,12 +160,10 @@ def _what_is_refused(people: People, merge: str) -> None:
 def _ended_by_itself(people: People) -> None:
     """The freeze of a minute is over: its check is cleared, and a note stands where it was set."""
     world = people.world
-    until(
-        lambda: any("rollback-bot:expired:" in c.body for c in world.bot_comments(43)), 100, "the note", world
-    )
+    until(lambda: any("rollback-bot:expired:" in c.body for c in world.bot_comments(43)), "the note", world)
     (note,) = [c.body for c in world.bot_comments(43) if "rollback-bot:expired:" in c.body]
     assert "**The freeze has ended.** @lee set it on `acme/stagelog@develop` until " in note
-    until(lambda: _checks(world).get(42) == "success", 60, "the check is cleared", world)
+    until(lambda: _checks(world).get(42) == "success", "the check is cleared", world)
 
 
 def _brought_back(people: People, merge: str) -> None:
@@ -182,7 +180,7 @@ def _brought_back(people: People, merge: str) -> None:
     relanded = people.merges("lee", 44)
     git = world.github.git(world.repository)
     assert git.commit(relanded).tree == git.commit(merge).tree
-    until(lambda: _verdicts(world).get(relanded) == "healthy", 60, "the reland is healthy", world)
+    until(lambda: _verdicts(world).get(relanded) == "healthy", "the reland is healthy", world)
     assert world.incident(world.incidents()[0]["id"])["id"], "the incident of the rollback is still there"
     assert len(people.bot_commits(relanded)) == 0
 
@@ -226,19 +224,19 @@ def test_questions_that_expire_that_two_answer_at_once_and_that_get_a_yes_and_a_
     world.github.ledger.teams["acme/oncall"] = {"sam": "active", "dana": "pending"}
     people.configures(tmp_path / "checkout", ASK_FIRST)
     merge = people.merges("dana", 42)
-    until(lambda: _state(world) == "asked", 120, "the bot asks", world)
+    until(lambda: _state(world) == "asked", "the bot asks", world)
     assert world.head() == merge
     assert people.asks("dana", 42, "/rollback approve")[1].startswith(
         "**Not approved.** @dana has `write`; this needs `maintain` or the team `acme/oncall`. Ask a maintainer"
     )
-    until(lambda: _state(world) == "held", 150, "nobody answers", world)
-    until(lambda: "Nobody answered in time" in people.incident_comments(42)[-1].body, 60, "the notice", world)
+    until(lambda: _state(world) == "held", "nobody answers", world)
+    until(lambda: "Nobody answered in time" in people.incident_comments(42)[-1].body, "the notice", world)
     late = people.asks("sam", 42, "/rollback approve")  # whose role is triage, and who is on call
     assert late[0] == "-1" and late[1].startswith("**Not approved.** The question was open until ")
     assert world.head() == merge
 
     world.runner.deploy(merge)  # somebody deploys the same again: a new deploy, a new question
-    until(lambda: _state(world) == "asked", 120, "the bot asks again", world)
+    until(lambda: _state(world) == "asked", "the bot asks again", world)
     answers = people.ask_at_once(42, lee="/rollback approve", priya="/rollback approve")
     assert sorted(reaction for reaction, _ in answers.values()) == ["-1", "rocket"], answers
     leads = sorted(lead for _, lead in answers.values())
@@ -268,7 +266,7 @@ def _yes_and_no_at_once(people: People) -> None:
     assert people.asks("dana", 42, "/rollback reland")[0] == "rocket"
     world.repository.pulls[44].draft = False
     relanded = people.merges("lee", 44)
-    until(lambda: _state(world) == "asked", 150, "the bot asks about the reland", world)
+    until(lambda: _state(world) == "asked", "the bot asks about the reland", world)
     answers = people.ask_at_once(44, lee="/rollback approve", priya="/rollback cancel")
     assert sorted(reaction for reaction, _ in answers.values()) == ["-1", "rocket"], answers
     if answers["priya"][0] == "rocket":
@@ -276,7 +274,7 @@ def _yes_and_no_at_once(people: People) -> None:
         assert answers["lee"][1].startswith(
             "**Already answered.** @priya cancelled it before anything was pushed."
         )
-        until(lambda: _state(world) == "closed", 30, "it is closed", world)
+        until(lambda: _state(world) == "closed", "it is closed", world)
         assert world.head() == relanded
     else:
         assert answers["lee"][1].startswith("**Approved.** @lee said yes")
@@ -308,7 +306,7 @@ def test_a_hold_after_the_verdict_stops_the_push_until_it_is_lifted(people: Peop
     assert people.answered(hold) == "rocket"
     assert "stays open, and I do not roll it back while this is on" in people.lead(people.replies(42)[-1])
     is_set.set()
-    until(lambda: _state(world) == "held", 60, "it is held", world)
+    until(lambda: _state(world) == "held", "it is held", world)
     refused = people.asks("dana", 42, "/rollback")
     assert refused[0] == "-1" and "this service is on hold (lee: I am looking)" in refused[1]
     assert "`/rollback resume` lifts the hold" in refused[1]
@@ -329,7 +327,7 @@ def _status(people: People, number: int = 42) -> str:
 def test_an_order_survives_the_death_of_the_worker_and_is_carried_out_once(people: People) -> None:
     world = people.world
     merge = people.merges("lee", 43)
-    until(lambda: world.target.state == "healthy", 30, "the load balancer sees it")
+    until(lambda: world.target.state == "healthy", "the load balancer sees it")
     comment = people.says("lee", 43, '/rollback --reason "wrong zone"')
     people.seen(comment)
     assert world.bot is not None
@@ -360,7 +358,7 @@ def test_a_freeze_is_a_failing_check_until_it_is_lifted(people: People) -> None:
     world.github.branch_moved(
         world.repository, "refs/heads/feature/time-zone-note", head, new, world.github.user("lee")
     )
-    until(lambda: _checks(world).get(43) == "failure", 30, "the new head is marked", world)
+    until(lambda: _checks(world).get(43) == "failure", "the new head is marked", world)
     assert world.repository.pulls[43].head_sha == new
 
     assert people.asks("lee", 43, "/rollback unfreeze") == (

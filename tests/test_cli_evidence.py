@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.redaction_cases import survives
 
 LOGS = Path(__file__).resolve().parent / "logs"
@@ -21,7 +22,11 @@ PROGRAM = "import typer; from bot import cli_evidence; app = typer.Typer(); cli_
 
 def run(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words], input=given, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, *words],
+        input=given,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
 
 

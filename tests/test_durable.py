@@ -23,6 +23,7 @@ from bot.queues import APP_VERSION, GUARD, GUARDS, ORDERS
 from bot.store import Store
 from policies.facts import Deploy, IncidentState, PersonOrder, Reverted, RollbackOrder
 from tests.fakes import DEPLOY, PUSHED, WELL, FakeWorld
+from tests.patience import PATIENCE_S, until
 
 
 class Bench:
@@ -56,14 +57,14 @@ class Bench:
         with self.store.transaction() as connection:
             self.client.enqueue(connection, GUARD, workflow_id, deploy)
 
-    def result(self, workflow_id: str = "guard-1", within_s: float = 20.0) -> str:
-        deadline = time.monotonic() + within_s
+    def result(self, workflow_id: str = "guard-1") -> str:
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             status = self.raw.retrieve_workflow(workflow_id).get_status()
             if status.status in ("SUCCESS", "ERROR"):
                 return str(status.output or status.error)
             time.sleep(0.05)
-        raise AssertionError(f"{workflow_id} did not end within {within_s} s")
+        raise AssertionError(f"{workflow_id} did not end within {PATIENCE_S:g} s")
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_stopped_workers_guard_goes_on_in_the_next(bench: Bench) -> None:
     first = SlowWorld()
     bench.start(first)
     bench.hear(DEPLOY)
-    _until(lambda: first.watches == 1)
+    until(lambda: first.watches == 1, "the first one watches")
     bench.stop()
     second = SlowWorld()
     second.let_go = True
@@ -131,7 +132,7 @@ def test_a_person_is_heard_while_the_guard_watches(bench: Bench) -> None:
     world = SlowWorld()
     bench.start(world)
     bench.hear(DEPLOY)
-    _until(lambda: world.watches == 1)
+    until(lambda: world.watches == 1, "it watches")
     order = PersonOrder("rollback", "maria", DEPLOY.completed_at_s + 5, reason="wrong prices")
     bench.raw.send("guard-1", encode(order, PersonOrder), ORDERS)
     assert bench.result() == WELL.verdict.reason
@@ -150,7 +151,7 @@ def test_a_person_is_heard_again_while_the_guard_holds(bench: Bench) -> None:
     world.let_go = True
     bench.start(world)
     bench.hear(DEPLOY)
-    _until(lambda: any(incident.state is IncidentState.HELD for incident in world.told))
+    until(lambda: any(incident.state is IncidentState.HELD for incident in world.told), "it is held")
     order = PersonOrder("approve", "maria", DEPLOY.completed_at_s + 300)
     bench.raw.send("guard-1", encode(order, PersonOrder), ORDERS)
     bench.result()
@@ -240,10 +241,3 @@ def test_pickle_itself_refuses() -> None:
     with pytest.raises(Exception, match="never runs code from its database"):
         DefaultSerializer().deserialize(base64.b64encode(pickle.dumps(1)).decode())
     assert APP_VERSION == "1" and GUARDS == "guards" and durable.GUARD == "guard"
-
-
-def _until(condition) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.02)

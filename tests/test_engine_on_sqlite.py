@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from bot.engine_on_sqlite import open_for_engine
 from bot.store_database import Database, writers_turn
-
-PATIENCE_S = 60.0
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture

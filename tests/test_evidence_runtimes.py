@@ -25,6 +25,7 @@ from policies.limits import LogLimits, Mode, Plan, Runtime
 from rehearsal.aws import Aws
 from rehearsal.health_checks import HealthCheck, TargetGroup
 from rehearsal.machine import Machine
+from tests.patience import PATIENCE_S, until
 
 DEPLOY = Deploy(
     "d-1", "acme/stagelog", "develop", "4" * 40, "develop", "https://x.example", "test", None, 1000.0
@@ -90,9 +91,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def _exited(host: Machine, name: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (host.container(name) or {}).get("State", {}).get("Running", True):
-        time.sleep(0.05)
+    until(lambda: not (host.container(name) or {}).get("State", {}).get("Running", True), f"{name} exits")
 
 
 async def test_a_container_that_died_at_boot(machine: Machine) -> None:
@@ -168,7 +167,7 @@ def moto_server() -> Iterator[str]:
 
 @pytest.fixture
 def moto(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    httpx.post(f"{moto_server}/moto-api/reset", timeout=30).raise_for_status()
+    httpx.post(f"{moto_server}/moto-api/reset", timeout=PATIENCE_S).raise_for_status()
     keys(monkeypatch, moto_server)
     return moto_server
 

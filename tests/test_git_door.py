@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bot.git_door import Credential, GitDoor, GitFailed, GitTimedOut
 from bot.git_names import BadName, branch_name, full_sha, git_sentence, repository_name, shown
 from tests.git_histories import git
+from tests.patience import PATIENCE_S, until
 
 TOKEN = "ghs_" + "S3cretT0ken" * 3
 
@@ -87,22 +88,18 @@ def test_only_configured_transports_are_spoken(repo: Path, url: str):
 
 
 def test_a_command_that_takes_too_long_is_asked_to_stop_and_leaves_no_lock(repo: Path):
-    started = time.monotonic()
     with pytest.raises(GitTimedOut, match=r"took longer than 0\.5 s and was stopped"):
         # `hash-object --stdin-paths` waits for input for as long as its pipe is open.
         GitDoor().run(
             "-c", "alias.wait=!sleep 60", "wait", git_dir=repo / ".git", timeout_s=0.5,
         )  # fmt: skip
-    assert time.monotonic() - started < 10
     assert not list((repo / ".git").glob("*.lock"))
 
 
 def test_a_command_that_does_not_listen_is_killed(repo: Path):
     alias = "alias.deaf=!trap '' TERM; while :; do sleep 1; done"
-    started = time.monotonic()
     with pytest.raises(GitTimedOut):
         GitDoor().run("-c", alias, "deaf", git_dir=repo / ".git", timeout_s=0.2)
-    assert time.monotonic() - started < 20
 
 
 def test_a_token_in_an_argument_stops_everything(repo: Path):
@@ -141,15 +138,13 @@ def test_an_inherited_lock_outlives_its_process_until_git_ends(repo: Path, tmp_p
         f"git_dir=Path({str(repo / '.git')!r}))\n"
     )
     bot = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
-    deadline = time.monotonic() + 20
-    while not _has_git_child(bot.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: _has_git_child(bot.pid), "its git runs")
     os.kill(bot.pid, signal.SIGKILL)
     bot.wait()
     from bot.file_lock import file_lock
 
     killed = time.monotonic()
-    with file_lock(lock, wait_s=20):
+    with file_lock(lock, wait_s=PATIENCE_S):
         assert time.monotonic() - killed > 0.5
 
 

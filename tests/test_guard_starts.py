@@ -11,6 +11,7 @@ from bot import guard_starts
 from bot import loop_lag as loop_lag_of_bot
 from bot.failures import CannotReadHealth
 from bot.guard_starts import beginning, has_begun
+from tests.patience import PATIENCE_S
 from tests.test_many_watches import until
 
 
@@ -76,7 +77,7 @@ async def test_whoever_watches_already_comes_first_when_the_loop_cannot_keep_up(
     await asyncio.sleep(5 * loop_lag_of_bot.LATE_S)
     assert begun == [], "it waits while others are late"
     hogging.cancel()
-    await asyncio.wait_for(beginner, 60)
+    await asyncio.wait_for(beginner, PATIENCE_S)
     assert len(begun) == 1
 
 

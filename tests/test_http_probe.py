@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from bot.failures import CannotReadHealth
 from bot.http_probe import HttpxProbe
 from policies.facts import ProbeSample
+from tests.patience import PATIENCE_S
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -56,6 +57,13 @@ def http(status: str, *headers: str, body: bytes = b"ok") -> bytes:
 
 @pytest.fixture
 def probe() -> HttpxProbe:
+    """One with all the time it needs."""
+    return HttpxProbe(LOOPBACK, timeout_s=PATIENCE_S, times=1)
+
+
+@pytest.fixture
+def hasty() -> HttpxProbe:
+    """One that gives up soon."""
     return HttpxProbe(LOOPBACK, timeout_s=0.6, times=1)
 
 
@@ -110,7 +118,7 @@ async def unhurried(probe: HttpxProbe, url: str) -> ProbeSample:
     raise AssertionError("this machine was too busy twenty times in a row")
 
 
-async def test_a_slow_answer_is_a_failed_probe_within_its_deadline(probe):
+async def test_a_slow_answer_is_a_failed_probe_within_its_deadline(hasty):
     async def drip(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(40):  # always something, never all of it
@@ -119,11 +127,11 @@ async def test_a_slow_answer_is_a_failed_probe_within_its_deadline(probe):
             await asyncio.sleep(0.05)
 
     async with site(drip) as url:
-        sample = await unhurried(probe, url)
+        sample = await unhurried(hasty, url)
     assert (sample.failed, sample.detail) == (1, "no answer within 0.6 s")
 
 
-async def test_a_bot_that_is_too_busy_to_listen_blames_no_site(probe):
+async def test_a_bot_that_is_too_busy_to_listen_blames_no_site(hasty):
     """Whether the site would have answered or not: what we had no time for is not known."""
 
     async def hang(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -136,10 +144,10 @@ async def test_a_bot_that_is_too_busy_to_listen_blames_no_site(probe):
 
     for answer in (hang, http("200 OK")):
         async with site(answer) as url:
-            await unhurried(probe, url)  # the clock of the loop ticks
+            await unhurried(hasty, url)  # the clock of the loop ticks
             hogging = asyncio.create_task(hog())
             try:
-                said = await probe.probe(url)
+                said = await hasty.probe(url)
             except CannotReadHealth as failure:
                 assert "The bot was too busy to probe" in failure.reason
             else:
@@ -148,13 +156,13 @@ async def test_a_bot_that_is_too_busy_to_listen_blames_no_site(probe):
                 hogging.cancel()
 
 
-def test_a_name_that_is_not_resolved_in_time_is_no_failure_of_the_site(probe):
+def test_a_name_that_is_not_resolved_in_time_is_no_failure_of_the_site(hasty):
     class SlowNames(asyncio.SelectorEventLoop):
         async def getaddrinfo(self, *_: object, **__: object) -> object:  # type: ignore[override]
             await asyncio.sleep(60)
 
     with asyncio.Runner(loop_factory=SlowNames) as runner, pytest.raises(CannotReadHealth) as refused:
-        runner.run(unhurried(probe, "http://stagelog.example.com/"))
+        runner.run(unhurried(hasty, "http://stagelog.example.com/"))
     assert "was not resolved within 0.6 s" in refused.value.reason
 
 

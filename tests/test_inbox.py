@@ -16,6 +16,7 @@ from bot.queues import guard_id, started_id
 from bot.store import Store
 from policies.facts import Deploy
 from tests.deliveries import prepare
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def _accept_all(inbox: DurableInbox, numbers: list[int], threads: int = 16) -> l
 
     def one(number: int) -> Accepted | CannotStore:
         if number < threads:
-            gate.wait(timeout=30)
+            gate.wait(timeout=PATIENCE_S)
         try:
             return inbox.accept(f"d-{number}", DeployCompleted(_deploy(number)), 3.0)
         except CannotStore as failure:

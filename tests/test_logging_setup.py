@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from bot.logging_setup import redact_event
+from tests.patience import PATIENCE_S
 from tests.redaction_cases import survives
 
 TOKEN = "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5"
@@ -25,7 +26,7 @@ TOKEN, PASSWORD = {TOKEN!r}, {PASSWORD!r}
 def logged(body: str, json_lines: bool) -> str:
     program = f"{HEAD}\nconfigure_logging({json_lines}, level='DEBUG')\n{body}"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     return done.stdout + done.stderr
 

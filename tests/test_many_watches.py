@@ -25,10 +25,10 @@ from policies.limits import Plan
 from policies.seen_samples import SeenSamples
 from tests.facts_strategies import facts
 from tests.fakes import DEPLOY, PLAN
+from tests.patience import PATIENCE_S
 
 GOOD = HealthSample(0.0, ProbeSample(3, 0, 200))
 BAD = HealthSample(0.0, ProbeSample(0, 3, 502))
-PATIENCE_S = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -21,6 +21,7 @@ from bot.mirror_progress import CloneProgress, ProgressFile, clones_in_progress
 from tests.git_histories import History, git
 from tests.git_server import GitServer
 from tests.killed_runs import killed_at
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -215,11 +216,11 @@ def test_a_lock_is_exclusive_shared_and_ends_with_its_process(tmp_path: Path):
     pid = os.fork()
     if pid == 0:
         try:
-            with file_lock(path, wait_s=10):
+            with file_lock(path, wait_s=PATIENCE_S):
                 time.sleep(60)
         finally:
             os._exit(0)  # whatever happens, this copy of the test run ends here
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             with file_lock(path, wait_s=0):
@@ -228,7 +229,7 @@ def test_a_lock_is_exclusive_shared_and_ends_with_its_process(tmp_path: Path):
             break
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    with file_lock(path, wait_s=5):
+    with file_lock(path, wait_s=PATIENCE_S):
         pass
 
 

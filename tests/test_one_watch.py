@@ -16,9 +16,10 @@ from policies.facts import Deploy, Evidence, Health, HealthSample, ProbeSample
 from policies.judgement import Watch
 from policies.limits import HealthLimits, Plan
 from tests.fakes import DEPLOY, EVIDENCE, PLAN
+from tests.patience import PATIENCE_S
 
 LIMITS = HealthLimits(
-    interval_s=0.02, watch_for_s=0.5, budget_s=0.2, budget_before_first_good_s=0.2, first_good_after_s=0.1
+    interval_s=0.05, watch_for_s=2.0, budget_s=0.8, budget_before_first_good_s=0.8, first_good_after_s=0.4
 )
 GOOD, BAD = ProbeSample(3, 0, 200), ProbeSample(0, 3, 502)
 
@@ -29,7 +30,7 @@ class Site:
     def __init__(self, answer: Callable[[int], ProbeSample]) -> None:
         self.answer = answer
         self.polls = 0
-        self.newer: str | None = None
+        self.newer_after_polls: int | None = None
 
     async def look_and_keep(
         self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
@@ -39,7 +40,8 @@ class Site:
         return HealthSample(now() - since_s, self.answer(self.polls), crash=crash)
 
     async def superseded_by(self, deploy: Deploy) -> str | None:
-        return self.newer
+        has_come = self.newer_after_polls is not None and self.polls >= self.newer_after_polls
+        return "abc1234" if has_come else None
 
     async def capture(self, deploy: Deploy, plan: Plan, latest: HealthSample | None) -> Evidence:
         return EVIDENCE
@@ -78,10 +80,8 @@ async def test_it_ends_when_the_budget_is_used_up() -> None:
 
 async def test_a_newer_deploy_ends_it() -> None:
     site = Site(lambda _poll: GOOD)
-    ending = asyncio.create_task(watch_of(site).until_ended())
-    await asyncio.sleep(0.1)
-    site.newer = "abc1234"
-    watched = await ending
+    site.newer_after_polls = 3
+    watched = await watch_of(site).until_ended()
     assert (
         watched is not None and watched.verdict.rule == "superseded" and "abc1234" in watched.verdict.reason
     )
@@ -119,7 +119,7 @@ async def test_a_poll_that_somebody_else_cancels_leaves_nobody_waiting() -> None
 
     site = Site(cancelled)
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(watch_of(site).until_ended(), 30)
+        await asyncio.wait_for(watch_of(site).until_ended(), PATIENCE_S)
 
 
 async def test_whoever_stops_waiting_stops_it() -> None:

@@ -27,6 +27,7 @@ from bot.store import Delivery, Store, SwitchName
 from bot.worker import KEEP_DELIVERIES_S, KEEP_WORKFLOWS_S, forget_old
 from policies.facts import Deploy, HealthSample, PersonOrder
 from tests.fakes import DEPLOY, WELL
+from tests.patience import until
 from tests.postgres import Server
 from tests.recorded_histories import RecordedWorld
 
@@ -85,11 +86,8 @@ class Bench:
         )
         return found
 
-    def wait(self, workflow_id: str, *states: str, within_s: float = 30.0) -> str | None:
-        deadline = time.monotonic() + within_s
-        while self.status(workflow_id) not in states:
-            assert time.monotonic() < deadline, f"{workflow_id} is {self.status(workflow_id)}"
-            time.sleep(0.05)
+    def wait(self, workflow_id: str, *states: str) -> str | None:
+        until(lambda: self.status(workflow_id) in states, f"{workflow_id} is {' or '.join(states)}")
         return self.status(workflow_id)
 
 
@@ -128,10 +126,8 @@ def test_hostile_inputs_outputs_and_messages_are_never_executed(bench: Bench, tm
     for name in ("step", "message", "failure"):
         bench.hear(name, replace(DEPLOY, id=name))
         bench.wait(name, "PENDING")
-    deadline = time.monotonic() + 20
-    while bench.one("SELECT count(*) FROM {}operation_outputs WHERE function_name = 'baseline'") < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    baselines = "SELECT count(*) FROM {}operation_outputs WHERE function_name = 'baseline'"
+    until(lambda: bench.one(baselines) >= 3, "three baselines are on record")
     bench.stop()
 
     hostile = poison(proof)

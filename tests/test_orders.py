@@ -23,7 +23,8 @@ from policies.facts import Evidence, Incident, IncidentState, PersonOrder
 from policies.limits import Mode
 from tests.command_worlds import FakeDesk, asked
 from tests.fakes import DEPLOY, EVIDENCE, PLAN, FakeWorld
-from tests.test_durable import Bench, SlowWorld, _until
+from tests.patience import until
+from tests.test_durable import Bench, SlowWorld
 
 ORDER = PersonOrder(
     "rollback", "dana", DEPLOY.completed_at_s + 60, "wrong prices", id="comment-7", pull_request=42
@@ -60,7 +61,7 @@ def test_cancel_during_evidence_is_not_lost_and_nothing_is_pushed(bench: Bench) 
     world.let_go = True
     bench.start(world)
     bench.hear(DEPLOY, GUARD_ID)
-    _until(lambda: world.told)
+    until(lambda: world.told, "it is told")
     bench.client.send_order(GUARD_ID, PersonOrder("cancel", "lee", 5.0, id="comment-9"))
     world.captured = True
     assert bench.result(GUARD_ID) == "Cancelled by lee before anything was pushed."
@@ -73,7 +74,7 @@ def test_a_second_word_before_the_push_changes_nothing(bench: Bench) -> None:
     world.let_go = True
     bench.start(world)
     bench.hear(DEPLOY, GUARD_ID)
-    _until(lambda: world.told)
+    until(lambda: world.told, "it is told")
     bench.client.send_order(GUARD_ID, replace(ORDER, verb="approve", actor="lee"))
     world.captured = True
     bench.result(GUARD_ID)
@@ -94,7 +95,7 @@ def test_an_order_that_is_sent_twice_is_heard_once(bench: Bench) -> None:
     world = Holding(baseline_=BAD_BEFORE, rails_=[])
     bench.start(world)
     bench.hear(DEPLOY, GUARD_ID)
-    _until(lambda: world.watches == 1)
+    until(lambda: world.watches == 1, "it watches")
     for _ in range(3):
         bench.client.send_order(GUARD_ID, ORDER)
     bench.result(GUARD_ID)
@@ -114,7 +115,7 @@ def test_who_is_at_work_on_a_deploy(bench: Bench) -> None:
     world = SlowWorld()
     bench.start(world)
     bench.hear(DEPLOY, GUARD_ID)
-    _until(lambda: world.watches == 1)
+    until(lambda: world.watches == 1, "it watches")
     assert bench.client.live(DEPLOY) == GUARD_ID
     world.let_go = True
     bench.result(GUARD_ID)
@@ -131,7 +132,7 @@ def test_of_yes_and_no_in_the_same_instant_one_wins_and_each_is_told_which(bench
     world.let_go = True
     bench.start(world)
     bench.hear(DEPLOY, GUARD_ID)
-    _until(lambda: world.told and world.told[-1].state is IncidentState.ASKED)
+    until(lambda: world.told and world.told[-1].state is IncidentState.ASKED, "it is asked")
     yes = replace(ORDER, verb="approve", at_s=world.clock_s, id="comment-8")
     no = replace(ORDER, verb="cancel", actor="lee", at_s=world.clock_s, id="comment-9")
     with ThreadPoolExecutor(2) as pool:
@@ -153,7 +154,7 @@ def test_two_who_order_at_once_start_one_rollback(bench: Bench) -> None:
     bench.client.start_ordered(DEPLOY, ORDER)
     bench.client.start_ordered(DEPLOY, replace(ORDER, actor="lee", id="comment-8"))
     bench.client.start_ordered(DEPLOY, ORDER)
-    _until(lambda: world.told)
+    until(lambda: world.told, "it is told")
     assert bench.client.live(DEPLOY) == ordered_id(DEPLOY, 0)
     world.captured = True
     bench.result(ordered_id(DEPLOY, 0))

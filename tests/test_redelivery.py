@@ -21,8 +21,9 @@ from bot.inbox import DurableInbox
 from bot.redelivery import PEOPLE_WITHIN_S, WITHIN_S, Redelivery, due
 from bot.store import Store
 from tests.crash_stories import Nursery, everything_wrong, unfinished
-from tests.crash_world import BRANCH, LightWorld, Story, until
+from tests.crash_world import BRANCH, LightWorld, Story
 from tests.faulty_http import answered
+from tests.patience import until
 
 NOW_S = 1_800_000_000.0
 
@@ -98,8 +99,8 @@ class Downtime:
     def merge_unheard(self) -> None:
         """The bad merge is deployed and nobody answers GitHub."""
         merged = self.world.merge(self.story)
-        until(lambda: self.deployed(merged), 20, "the deploy")
-        until(self.world.github.webhooks.idle, 20, "all deliveries were tried")
+        until(lambda: self.deployed(merged), "the deploy")
+        until(self.world.github.webhooks.idle, "all deliveries were tried")
 
     def deployed(self, sha: str) -> bool:
         deployments = list(self.story.repository.deployments.values())
@@ -125,7 +126,7 @@ def test_what_failed_while_the_bot_was_down_is_delivered_again_once(down: Downti
     assert failed, "nothing was tried"
     with down.world.hearing(down.story):
         assert set(down.redelivery().redeliver()) == failed
-        until(down.world.github.webhooks.idle, 20, "delivered again")
+        until(down.world.github.webhooks.idle, "delivered again")
         assert down.guards() == 1
         assert down.redelivery().redeliver() == (), "what was taken is not asked for again"
         assert down.guards() == 1
@@ -134,7 +135,7 @@ def test_what_failed_while_the_bot_was_down_is_delivered_again_once(down: Downti
 def test_a_bot_that_is_still_down_is_not_asked_without_end(down: Downtime) -> None:
     down.merge_unheard()
     first = down.redelivery().redeliver()
-    until(down.world.github.webhooks.idle, 20, "tried again")
+    until(down.world.github.webhooks.idle, "tried again")
     assert first and down.redelivery().redeliver() == ()
     later = down.redelivery(now=lambda: time.time() + 61).redeliver()
     assert set(later) == set(first)
@@ -159,7 +160,7 @@ def test_a_deployment_that_nobody_told_of_is_found(down: Downtime) -> None:
     world, story = down.world, down.story
     with world.hearing(story):
         world.deploy(story.repository, story.base)
-        until(world.github.webhooks.idle, 20, "told")
+        until(world.github.webhooks.idle, "told")
     assert down.guards() == 1
     hook, world.github.webhooks.url = world.github.webhooks.url, None
     try:
@@ -182,12 +183,12 @@ def test_told_twice_by_hook_and_by_reconciling_has_one_effect(down: Downtime) ->
     world, story = down.world, down.story
     with world.hearing(story):
         world.deploy(story.repository, story.base)
-        until(world.github.webhooks.idle, 20, "told")
+        until(world.github.webhooks.idle, "told")
     down.merge_unheard()
     assert len(down.redelivery().reconcile()) == 1
     with world.hearing(story):
         down.redelivery().redeliver()
-        until(world.github.webhooks.idle, 20, "delivered again")
+        until(world.github.webhooks.idle, "delivered again")
     assert down.guards() == 2
 
 
@@ -200,7 +201,7 @@ def test_a_plain_token_has_no_hook_to_ask_and_still_reconciles(down: Downtime) -
     world, story = down.world, down.story
     with world.hearing(story):
         world.deploy(story.repository, story.base)
-        until(world.github.webhooks.idle, 20, "told")
+        until(world.github.webhooks.idle, "told")
     down.merge_unheard()
     token = world.github.personal_token("dana")
     missed = GitHubMissed(GitHubAccess(world.github.api_url, world.github.url, token=token))
@@ -213,7 +214,7 @@ def test_a_hook_that_cannot_be_read_does_not_stop_the_reconciling(down: Downtime
     world, story = down.world, down.story
     with world.hearing(story):
         world.deploy(story.repository, story.base)
-        until(world.github.webhooks.idle, 20, "told")
+        until(world.github.webhooks.idle, "told")
     down.merge_unheard()
     down.store.beat("me")
     world.github.faults.at("GET", r"/app/hook/deliveries", *[answered(500)] * 8)
@@ -241,8 +242,8 @@ def test_a_bot_that_was_down_for_the_deploy_still_puts_it_back(down: Downtime, t
     try:
         with down.world.hearing(down.story) as store:
             worker = nursery.worker(down.story.environment, tmp_path, "late")
-            until(lambda: len(store.deploys_heard(down.story.service)) >= 2, 60, "the revert's deploy")
-            until(lambda: store.incidents() and not unfinished(store), 60, "the end")
+            until(lambda: len(store.deploys_heard(down.story.service)) >= 2, "the revert's deploy")
+            until(lambda: store.incidents() and not unfinished(store), "the end")
             assert worker.stop() == 0
             assert everything_wrong(down.world, down.story, store) == []
     finally:

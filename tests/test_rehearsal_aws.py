@@ -25,6 +25,7 @@ from rehearsal.janitor import Janitor
 from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGroup
 from rehearsal.machine import Machine
 from rehearsal.serving import free_port, wait_until
+from tests.patience import PATIENCE_S
 
 REGION = "eu-central-1"
 INSTANCE = "i-0123456789abcdef0"
@@ -101,7 +102,7 @@ def run(
     given = {"commands": list(commands), **parameters} if commands else parameters
     sent = ssm.send_command(InstanceIds=[INSTANCE], DocumentName=document, Parameters=given)["Command"]
     seen: list[str] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             told = ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=INSTANCE)
@@ -128,11 +129,11 @@ def test_target_health_is_what_the_prober_sees(cloud: Cloud) -> None:
         "Reason": "Target.FailedHealthChecks",
         "Description": "Health checks failed",
     }
-    assert wait_until(lambda: told() == wanted, 10)
+    assert wait_until(lambda: told() == wanted, PATIENCE_S)
     site = Site(next(iter(cloud.group.targets.values())).port)
-    assert wait_until(lambda: told() == {"State": "healthy"}, 10)
+    assert wait_until(lambda: told() == {"State": "healthy"}, PATIENCE_S)
     site.stop()
-    assert wait_until(lambda: told() == wanted, 10)
+    assert wait_until(lambda: told() == wanted, PATIENCE_S)
     other = elb.describe_target_health(TargetGroupArn=cloud.arn, Targets=[{"Id": "i-0fffffffffffffff0"}])
     assert other["TargetHealthDescriptions"][0]["TargetHealth"]["Reason"] == "Target.NotRegistered"
 
@@ -241,7 +242,7 @@ def test_instances_are_online_and_invocations_can_be_listed(cloud: Cloud) -> Non
 
 def test_metrics_are_what_the_load_balancer_counted(cloud: Cloud) -> None:
     for _ in range(5):
-        assert requests.get(cloud.balancer.url, timeout=5).status_code == 502
+        assert requests.get(cloud.balancer.url, timeout=PATIENCE_S).status_code == 502
     watch = cloud.client("cloudwatch")
     balancer = cloud.aws.arns["load_balancer"].partition("loadbalancer/")[2]
     group = cloud.arn.rpartition(":")[2]
@@ -260,11 +261,11 @@ def test_metrics_are_what_the_load_balancer_counted(cloud: Cloud) -> None:
         return [point[statistic] for point in told["Datapoints"]]
 
     of_balancer = ("LoadBalancer", balancer)
-    assert wait_until(lambda: sum(points("HTTPCode_ELB_5XX_Count", "Sum", of_balancer)) >= 5, 10)
+    assert wait_until(lambda: sum(points("HTTPCode_ELB_5XX_Count", "Sum", of_balancer)) >= 5, PATIENCE_S)
     assert sum(points("RequestCount", "Sum", of_balancer)) >= 5
     assert points("HTTPCode_Target_5XX_Count", "Sum", of_balancer) == [], "absent when there was none"
     hosts = (("TargetGroup", group), of_balancer)
-    assert wait_until(lambda: max(points("UnHealthyHostCount", "Maximum", *hosts) or [0]) == 1, 10)
+    assert wait_until(lambda: max(points("UnHealthyHostCount", "Maximum", *hosts) or [0]) == 1, PATIENCE_S)
 
 
 def test_aws_ends_with_whoever_started_it(tmp_path: Path) -> None:
@@ -293,7 +294,7 @@ time.sleep(300)
         except OSError:
             return True
 
-    assert wait_until(gone, 10)
+    assert wait_until(gone, PATIENCE_S)
 
 
 def test_it_says_who_is_asking_and_listens_on_loopback_only(cloud: Cloud) -> None:

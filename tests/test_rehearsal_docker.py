@@ -18,6 +18,7 @@ from rehearsal.docker_formats import age, render
 from rehearsal.docker_store import DockerError
 from rehearsal.machine import Machine
 from rehearsal.serving import wait_until
+from tests.patience import PATIENCE_S
 
 DOCKERFILE = """
 FROM python:3.11-slim
@@ -49,7 +50,7 @@ def run(machine: Machine, *options: str, name: str = "web", tag: str = "app:1") 
 
 
 def ended(machine: Machine, name: str = "web") -> bool:
-    return wait_until(lambda: bool(state(machine, name)["Status"] == "exited"), 10)
+    return wait_until(lambda: bool(state(machine, name)["Status"] == "exited"), PATIENCE_S)
 
 
 def state(machine: Machine, name: str = "web") -> dict[str, object]:
@@ -77,7 +78,7 @@ def test_a_container_that_dies_at_boot_shows_how(machine: Machine) -> None:
 def test_stop_asks_first_and_the_logs_go_with_the_container(machine: Machine) -> None:
     build(machine, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")
     run(machine)
-    assert wait_until(lambda: "up" in machine.docker("logs", "web").stdout, 10)
+    assert wait_until(lambda: "up" in machine.docker("logs", "web").stdout, PATIENCE_S)
     assert machine.docker("ps", "--format", "{{.Names}}\\t{{.Status}}").stdout.startswith("web\tUp ")
     machine.docker("stop", "web")
     assert state(machine)["ExitCode"] == 0 and "bye" in machine.docker("logs", "web").stdout
@@ -89,7 +90,7 @@ def test_stop_asks_first_and_the_logs_go_with_the_container(machine: Machine) ->
 def test_who_does_not_listen_to_stop_is_killed(machine: Machine) -> None:
     build(machine, "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
     run(machine)
-    assert wait_until(lambda: "deaf" in machine.docker("logs", "web").stdout, 10)
+    assert wait_until(lambda: "deaf" in machine.docker("logs", "web").stdout, PATIENCE_S)
     machine.docker("stop", "-t", "0.3", "web")
     assert state(machine)["ExitCode"] == 137
 
@@ -112,7 +113,7 @@ def test_paths_below_the_working_folder_are_the_container_s(machine: Machine) ->
     build(machine, "echo grew > grown.txt; cat /app/settings.py >&2; sleep 30")
     run(machine)
     assert wait_until(
-        lambda: machine.docker("exec", "web", "cat", "/app/grown.txt", check=False).stdout != "", 10
+        lambda: machine.docker("exec", "web", "cat", "/app/grown.txt", check=False).stdout != "", PATIENCE_S
     )
     assert machine.docker("exec", "web", "sh", "-c", "cat /app/settings.py").stdout == "STATIC_ROOT = 'x'\n"
     assert machine.docker("exec", "web", "sh", "-c", "exit 4", check=False).returncode == 4
@@ -149,15 +150,15 @@ def test_start_runs_a_stopped_container_again(machine: Machine) -> None:
     run(machine)
     assert ended(machine)
     machine.docker("start", "web")
-    assert wait_until(lambda: machine.docker("logs", "web").stdout == "once more\n" * 2, 10)
+    assert wait_until(lambda: machine.docker("logs", "web").stdout == "once more\n" * 2, PATIENCE_S)
 
 
 def test_a_restart_policy_counts(machine: Machine) -> None:
     build(machine, "exit 1")
     run(machine, "--restart", "on-failure:2")
-    assert wait_until(lambda: (machine.container("web") or {}).get("RestartCount") == 2, 10) and ended(
-        machine
-    )
+    assert wait_until(
+        lambda: (machine.container("web") or {}).get("RestartCount") == 2, PATIENCE_S
+    ) and ended(machine)
 
 
 def test_names_are_taken_once_and_unknown_images_are_refused(machine: Machine) -> None:
@@ -207,6 +208,7 @@ def test_containers_end_even_when_the_world_is_killed(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from rehearsal.machine import Machine
+from tests.patience import PATIENCE_S
 from tests.test_rehearsal_docker import build, run
 machine = Machine(Path({str(tmp_path / "machine")!r}))
 build(machine, "sleep 300 & sleep 300")
@@ -228,7 +230,7 @@ time.sleep(300)
             return False
         return True
 
-    assert wait_until(gone, 10)
+    assert wait_until(gone, PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from github import Auth, Github, GithubException, GithubIntegration
 
 from rehearsal.github_pages import render_markdown
 from rehearsal.github_pulls import CannotMerge
+from tests.patience import PATIENCE_S
 from tests.rehearsal_worlds import Played, play_github
 
 
@@ -239,7 +240,7 @@ def test_roles_are_told_in_both_vocabularies(played: Played) -> None:
         told = requests.get(
             f"{played.github.api_url}/repos/acme/stagelog/collaborators/{login}/permission",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=10,
+            timeout=PATIENCE_S,
         ).json()
         assert (told["permission"], told["role_name"]) == (legacy, role)
 
@@ -263,9 +264,9 @@ def test_an_installation_token_ends_with_its_hour(played: Played) -> None:
     token = played.github.installation_token(played.app, {"metadata": "read"}, None).secret
     headers = {"Authorization": f"Bearer {token}"}
     url = f"{played.github.api_url}/repos/acme/stagelog"
-    assert requests.get(url, headers=headers, timeout=10).status_code == 200
+    assert requests.get(url, headers=headers, timeout=PATIENCE_S).status_code == 200
     played.github.ledger.tokens[token].expires_s = time.time() - 1
-    answer = requests.get(url, headers=headers, timeout=10)
+    answer = requests.get(url, headers=headers, timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["message"]) == (401, "Bad credentials")
 
 
@@ -307,7 +308,7 @@ def test_a_wrong_jwt_is_refused(played: Played, change: dict[str, object], said:
     answer = requests.get(
         f"{played.github.api_url}/app",
         headers={"Authorization": f"Bearer {jwt.encode(claims, key, algorithm='RS256')}"},
-        timeout=10,
+        timeout=PATIENCE_S,
     )
     assert answer.status_code == 401 and said in answer.json()["message"]
 
@@ -324,10 +325,10 @@ def test_the_page_of_a_pull_request_reads_like_one(played: Played) -> None:
         "<details><summary>Log</summary>\n\n```\nboom\n```\n</details>"
     )
     played.github.activity.comment(played.repository, pull, played.app.bot, text, played.app)
-    page = requests.get(f"{played.github.url}/acme/stagelog/pull/1", timeout=10).text
+    page = requests.get(f"{played.github.url}/acme/stagelog/pull/1", timeout=PATIENCE_S).text
     assert "Add &lt;b&gt;" in page and "<details><summary>Log</summary>" in page and "<table>" in page
-    assert "Add &lt;b&gt;" in requests.get(played.github.url, timeout=10).text
-    assert requests.get(f"{played.github.url}/acme/stagelog/pull/9", timeout=10).status_code == 404
+    assert "Add &lt;b&gt;" in requests.get(played.github.url, timeout=PATIENCE_S).text
+    assert requests.get(f"{played.github.url}/acme/stagelog/pull/9", timeout=PATIENCE_S).status_code == 404
 
 
 def test_commits_and_pull_requests_become_links_in_running_text_only() -> None:

@@ -15,6 +15,7 @@ import requests
 
 from rehearsal.load_balancer import HealthCheck, LoadBalancer, Target, TargetGroup, Traffic
 from rehearsal.serving import free_port, wait_until
+from tests.patience import PATIENCE_S
 
 QUICK = HealthCheck(interval_s=0.1, timeout_s=0.4, healthy_threshold=3, unhealthy_threshold=2)
 
@@ -99,7 +100,7 @@ def becomes(group: TargetGroup, state: str, reason: str | None = None) -> bool:
         (one,) = group.health()
         return one["state"] == state and (reason is None or one["reason"] == reason)
 
-    return wait_until(there, 8, pause_s=0.02)
+    return wait_until(there, PATIENCE_S, pause_s=0.02)
 
 
 def states(group: TargetGroup) -> list[tuple[str, str | None]]:
@@ -126,9 +127,11 @@ def test_a_single_failed_check_does_not_count(app: App, group: TargetGroup, bala
     (target,) = group.targets.values()
     before = len(target.checks)
     app.health_status = 500
-    assert wait_until(lambda: any(not check[1] for check in target.checks[before:]), 5, pause_s=0.005)
+    assert wait_until(
+        lambda: any(not check[1] for check in target.checks[before:]), PATIENCE_S, pause_s=0.005
+    )
     app.health_status = None
-    assert wait_until(lambda: target.checks[-1][1], 5, pause_s=0.005)
+    assert wait_until(lambda: target.checks[-1][1], PATIENCE_S, pause_s=0.005)
     failed_in_a_row = max(
         len(run) for run in "".join("." if check[1] else "x" for check in target.checks).split(".")
     )
@@ -164,8 +167,10 @@ def test_a_deregistered_target_drains_and_goes(group: TargetGroup, balancer: Loa
     (target,) = group.targets.values()
     group.deregister(target)
     assert group.health()[0]["reason"] == "Target.DeregistrationInProgress"
-    assert requests.get(balancer.url, timeout=5).status_code == 503, "nobody is left to send traffic to"
-    assert wait_until(lambda: group.health() == [], 5)
+    assert requests.get(balancer.url, timeout=PATIENCE_S).status_code == 503, (
+        "nobody is left to send traffic to"
+    )
+    assert wait_until(lambda: group.health() == [], PATIENCE_S)
 
 
 def test_a_group_without_traffic_is_unused(group: TargetGroup) -> None:
@@ -190,7 +195,7 @@ def test_matchers(matcher: str, code: int, accepted: bool) -> None:
 def test_requests_reach_the_target_whole(app: App, group: TargetGroup, balancer: LoadBalancer) -> None:
     assert becomes(group, "healthy")
     answer = requests.post(
-        balancer.url + "/api/uploads/presign?a=1&b=%20x", json={"filename": "test.png"}, timeout=5
+        balancer.url + "/api/uploads/presign?a=1&b=%20x", json={"filename": "test.png"}, timeout=PATIENCE_S
     )
     assert answer.status_code == 200 and answer.text == "answered 200"
     assert answer.raw.headers.getlist("Set-Cookie") == ["a=1", "b=2"]
@@ -198,7 +203,7 @@ def test_requests_reach_the_target_whole(app: App, group: TargetGroup, balancer:
     assert (method, path) == ("POST", "/api/uploads/presign?a=1&b=%20x")
     assert json.loads(body) == {"filename": "test.png"}
     assert headers["X-Forwarded-For"] == "127.0.0.1" and headers["X-Forwarded-Proto"] == "http"
-    assert requests.head(balancer.url, timeout=5).status_code == 200
+    assert requests.head(balancer.url, timeout=PATIENCE_S).status_code == 200
 
 
 def test_nobody_listening_is_a_502_in_alb_s_words(
@@ -206,11 +211,13 @@ def test_nobody_listening_is_a_502_in_alb_s_words(
 ) -> None:
     assert becomes(group, "healthy")
     app.down()
-    answer = requests.get(balancer.url, timeout=5)
+    answer = requests.get(balancer.url, timeout=PATIENCE_S)
     assert answer.status_code == 502 and answer.headers["Server"] == "awselb/2.0"
     assert "<center><h1>502 Bad Gateway</h1></center>" in answer.text
     assert becomes(group, "unhealthy")
-    assert requests.get(balancer.url, timeout=5).status_code == 502, "with all unhealthy ALB fails open"
+    assert requests.get(balancer.url, timeout=PATIENCE_S).status_code == 502, (
+        "with all unhealthy ALB fails open"
+    )
 
 
 def test_the_application_s_own_500_passes_through(
@@ -218,7 +225,7 @@ def test_the_application_s_own_500_passes_through(
 ) -> None:
     app.status, app.health_status = 500, 200
     assert becomes(group, "healthy"), "500s behind a passing health check are invisible to ALB"
-    answer = requests.get(balancer.url, timeout=5)
+    answer = requests.get(balancer.url, timeout=PATIENCE_S)
     assert (answer.status_code, answer.text) == (500, "answered 500")
 
 
@@ -226,7 +233,7 @@ def test_an_answer_that_takes_too_long_is_a_504(app: App, group: TargetGroup) ->
     with LoadBalancer("stagelog", [group], idle_timeout_s=0.3) as balancer:
         assert becomes(group, "healthy")
         app.delay_s = 0.8
-        answer = requests.get(balancer.url, timeout=5)
+        answer = requests.get(balancer.url, timeout=PATIENCE_S)
     assert answer.status_code == 504 and "504 Gateway Time-out" in answer.text
 
 
@@ -235,15 +242,15 @@ def test_healthy_targets_take_turns_and_unhealthy_ones_get_nothing(app: App, gro
     group.register(Target("i-2", other.port, zone="eu-central-1b"))
     try:
         with LoadBalancer("stagelog", [group]) as balancer:
-            assert wait_until(lambda: group.counts() == (2, 0), 8)
+            assert wait_until(lambda: group.counts() == (2, 0), PATIENCE_S)
             for _ in range(6):
-                requests.get(balancer.url, timeout=5)
+                requests.get(balancer.url, timeout=PATIENCE_S)
             assert (len(app.heard), len(other.heard)) == (3, 3)
             other.health_status = 503
-            assert wait_until(lambda: group.counts() == (1, 1), 8)
+            assert wait_until(lambda: group.counts() == (1, 1), PATIENCE_S)
             other.heard.clear()
             for _ in range(4):
-                assert requests.get(balancer.url, timeout=5).status_code == 200
+                assert requests.get(balancer.url, timeout=PATIENCE_S).status_code == 200
             assert other.heard == []
     finally:
         other.down()
@@ -255,12 +262,14 @@ def test_counts_are_absent_without_traffic_and_told_with_it(
     assert becomes(group, "healthy")
     began = time.time()
     assert balancer.metrics(began, began + 1) == {"load_balancer": {}, "hosts": {"stagelog-dev": (1, 0)}}
-    requests.get(balancer.url, timeout=5)
+    requests.get(balancer.url, timeout=PATIENCE_S)
     app.status, app.health_status = 500, 200
-    requests.get(balancer.url, timeout=5)
+    requests.get(balancer.url, timeout=PATIENCE_S)
     app.down()
-    requests.get(balancer.url, timeout=5)
-    with urllib.request.urlopen(f"{balancer.control_url}/metrics?since={began}", timeout=5) as answer:
+    requests.get(balancer.url, timeout=PATIENCE_S)
+    with urllib.request.urlopen(
+        f"{balancer.control_url}/metrics?since={began}", timeout=PATIENCE_S
+    ) as answer:
         told = json.load(answer)["load_balancer"]
     wanted = {"RequestCount": 3, "HTTPCode_ELB_5XX_Count": 1, "HTTPCode_Target_5XX_Count": 1}
     assert wanted.items() <= told.items() and told["HTTPCode_Target_2XX_Count"] == 1
@@ -268,6 +277,6 @@ def test_counts_are_absent_without_traffic_and_told_with_it(
 
 def test_traffic_uses_the_site_all_the_time(app: App, group: TargetGroup, balancer: LoadBalancer) -> None:
     traffic = Traffic(balancer.url, every_s=0.02).start()
-    assert wait_until(lambda: len(balancer.served) > 5, 5)
+    assert wait_until(lambda: len(balancer.served) > 5, PATIENCE_S)
     traffic.stop()
     assert {request.status for request in balancer.served} <= {200, 502}

@@ -11,6 +11,7 @@ import jwt
 import pytest
 import requests
 
+from tests.patience import PATIENCE_S
 from tests.rehearsal_openapi import description, shape_of
 from tests.rehearsal_worlds import Played, play_github
 
@@ -52,7 +53,7 @@ class Caller:
             self.played.github.api_url + path,
             json=body or None,
             headers={"Authorization": f"Bearer {token or self.person}"},
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         assert sent.status_code == wanted, f"{method} {path}: {sent.status_code} {sent.text[:500]}"
         self.asked.add((method, rule))
@@ -238,7 +239,7 @@ def _ask_about_deploys(call: Caller) -> None:
 def test_errors_have_github_s_shape(played: Played, method: str, path: str, status: int) -> None:
     token = played.github.personal_token("max")
     answer = requests.request(
-        method, played.github.api_url + path, headers={"Authorization": f"token {token}"}, timeout=10
+        method, played.github.api_url + path, headers={"Authorization": f"token {token}"}, timeout=PATIENCE_S
     )
     assert answer.status_code == status
     assert {"message", "documentation_url", "status"} <= answer.json().keys()

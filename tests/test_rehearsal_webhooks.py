@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rehearsal.serving import wait_until
+from tests.patience import PATIENCE_S
 from tests.rehearsal_openapi import shared_file
 from tests.rehearsal_worlds import Played, play_github
 
@@ -72,7 +73,7 @@ def played(tmp_path: Path, ear: Ear) -> Iterator[Played]:
 
 
 def settle(played: Played) -> None:
-    assert wait_until(played.github.webhooks.idle, 10)
+    assert wait_until(played.github.webhooks.idle, PATIENCE_S)
 
 
 def play_everything(played: Played) -> None:

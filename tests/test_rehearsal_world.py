@@ -18,6 +18,7 @@ from rehearsal.planted_secrets import PlantedSecrets, leaked
 from rehearsal.runner import skips_ci
 from rehearsal.serving import wait_until
 from rehearsal.world import CONTAINER, World
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,11 +30,13 @@ def world() -> Iterator[World]:
 
 
 def deployed(world: World, sha: str) -> bool:
-    return wait_until(lambda: any(one.sha == sha and one.completed_s for one in world.runner.deploys), 30)
+    return wait_until(
+        lambda: any(one.sha == sha and one.completed_s for one in world.runner.deploys), PATIENCE_S
+    )
 
 
 def answers(world: World, status: int) -> bool:
-    return wait_until(lambda: world.site_status() == status, 30)
+    return wait_until(lambda: world.site_status() == status, PATIENCE_S)
 
 
 def push(world: World, message: str, sha: str | None = None) -> str:
@@ -53,19 +56,21 @@ def test_the_story_s_outage_is_real(world: World) -> None:
     before = world.head()
     merged = world.github.pulls.merge(world.repository, 42, world.github.user("dana"))
     assert deployed(world, merged.sha) and answers(world, 502)
-    assert wait_until(lambda: (world.machine.container(CONTAINER) or {})["State"]["Status"] == "exited", 20)
+    assert wait_until(
+        lambda: (world.machine.container(CONTAINER) or {})["State"]["Status"] == "exited", PATIENCE_S
+    )
     found = world.machine.container(CONTAINER)
     assert found is not None and found["State"]["ExitCode"] == 1
     logs = world.machine.docker("logs", "--tail", "200", CONTAINER)
     assert logs.stderr.strip().splitlines()[-1].endswith(DJANGO_LINE)
     assert set(world.secrets.found_in(logs.stdout + logs.stderr)) == set(world.secrets.values)
-    assert wait_until(lambda: world.target.state == "unhealthy", 10)
+    assert wait_until(lambda: world.target.state == "unhealthy", PATIENCE_S)
     deployments = world.repository.deployments.values()
     states = [one.statuses[-1].state for one in deployments if one.sha == merged.sha]
     assert states == ["success"], "the runner believes that it went well"
     again = push(world, "Bring it back", before)
     assert deployed(world, again) and answers(world, 200)
-    assert wait_until(lambda: world.target.state == "healthy", 10)
+    assert wait_until(lambda: world.target.state == "healthy", PATIENCE_S)
     gone = world.machine.docker("logs", CONTAINER)
     assert "ImproperlyConfigured" not in gone.stdout + gone.stderr, "the redeploy destroyed the evidence"
 
@@ -85,7 +90,7 @@ def test_the_history_is_one_that_git_believes(world: World) -> None:
 def test_commits_that_skip_ci_are_not_deployed(world: World) -> None:
     count = len(world.runner.deploys)
     sha = push(world, "Reword the docs [skip ci]")
-    assert world.runner.skipped[-1] == sha and wait_until(world.runner.idle, 10)
+    assert world.runner.skipped[-1] == sha and wait_until(world.runner.idle, PATIENCE_S)
     assert len(world.runner.deploys) == count
 
 
@@ -112,7 +117,7 @@ def test_a_detached_volume_is_an_outage_that_no_revert_helps(world: World) -> No
     world.detach_volume()
     try:
         assert answers(world, 500)
-        assert wait_until(lambda: world.target.reason == "Target.ResponseCodeMismatch", 10)
+        assert wait_until(lambda: world.target.reason == "Target.ResponseCodeMismatch", PATIENCE_S)
     finally:
         world.attach_volume()
     assert answers(world, 200)
@@ -184,8 +189,8 @@ def test_nothing_outlives_the_world(tmp_path: Path, number: signal.Signals) -> N
             break
     assert _processes_of(str(tmp_path)) != []
     told.send_signal(number)
-    told.wait(timeout=30)
-    assert wait_until(lambda: _processes_of(str(tmp_path)) == [], 10), _processes_of(str(tmp_path))
+    told.wait(timeout=PATIENCE_S)
+    assert wait_until(lambda: _processes_of(str(tmp_path)) == [], PATIENCE_S), _processes_of(str(tmp_path))
     if number != signal.SIGKILL:
         assert list(tmp_path.iterdir()) == [], "the world's folder goes with it"
         assert told.returncode == 0, "ending a world that was kept is no failure"
@@ -201,7 +206,7 @@ def command(*arguments: str, **surroundings: str) -> subprocess.CompletedProcess
         env={**os.environ, **surroundings},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -16,6 +16,7 @@ from bot.repository import GitRepositories
 from policies.facts import RevertOutcome
 from tests.git_histories import PROTECTED, History, git
 from tests.killed_runs import WHENS, When, commands_of, killed_at
+from tests.patience import PATIENCE_S
 from tests.test_operator_checkout import TEN, Person
 from tests.test_reverting import order, repositories_on
 
@@ -68,7 +69,7 @@ class Bot:
 
 def settled(bot: Bot) -> list[str]:
     """What is left once no git of the killed bot runs any more (each start sweeps what such a one held)."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while (left := bot.left()) and time.monotonic() < deadline:
         time.sleep(0.1)
         bot.repositories()

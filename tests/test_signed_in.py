@@ -10,6 +10,7 @@ from bot.conversation import GitHubConversation
 from bot.failures import CannotReachForge, CannotStore
 from bot.signed_in import MOST_REPOSITORIES, SignedIn
 from tests.github_stand_in import Scene, scene
+from tests.patience import PATIENCE_S
 
 __all__ = ["scene"]
 NOW_S = 1_800_000_000.0
@@ -91,8 +92,8 @@ def test_trouble_neither_ends_the_thread_nor_is_waited_for(trouble: str) -> None
 
     thread = SignedIn(Away(), Book(CannotStore("The database is away.")))
     thread.start()
-    assert tried.acquire(timeout=60)
+    assert tried.acquire(timeout=PATIENCE_S)
     assert thread.is_alive()
     thread.stop()
-    thread.join(timeout=60)
+    thread.join(timeout=PATIENCE_S)
     assert not thread.is_alive()

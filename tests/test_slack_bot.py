@@ -28,6 +28,7 @@ from rehearsal.slack import Slack
 from tests import incidents
 from tests.deliveries import prepare
 from tests.incidents import ASKED, DETECTED, PLAN, RECOVERED, REVERTED
+from tests.patience import PATIENCE_S
 from tests.test_slack_webhook import hanging
 from webhooks.slack import PATH
 
@@ -233,7 +234,7 @@ async def test_an_answer_that_slack_did_not_take_is_given_again_until_it_does(
     await asyncio.sleep(1)
     assert not answering.done()
     slack.out_of_order = False
-    await asyncio.wait_for(answering, 90)
+    await asyncio.wait_for(answering, PATIENCE_S)
     assert [answer.words for answer in said.answers] == ["*Done.*"]
     assert slack.messages("deploys", only_for=dana.id) == said.answers, "nowhere else beside"
 

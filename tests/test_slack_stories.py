@@ -15,10 +15,11 @@ import pytest
 from bot.comments_slack import NOT_TAKEN
 from rehearsal.serving import fetch
 from rehearsal.world import World
-from tests.chatops_people import People, until
+from tests.chatops_people import People
+from tests.patience import until
 from tests.slack_people import SlackPeople, lead
 
-pytestmark = [pytest.mark.story, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
 
 ASK_IN_SLACK = """\
 version: 1
@@ -62,7 +63,7 @@ def test_a_healthy_deploy_is_rolled_back_from_slack_with_a_reason(world: World) 
     if "You are @lee" not in slack.asks("lee", "/rollback connect"):
         slack.links("lee", "lee", lambda login, text: people.asks(login, 42, text))
     merge = people.merges("lee", 43)
-    until(lambda: world.target.state == "healthy", 60, "the load balancer sees the new version", world)
+    until(lambda: world.target.state == "healthy", "the load balancer sees the new version", world)
     # Capital letters are no other repository once a deploy of it was heard; whoever is not linked may read.
     assert slack.asks("mallory", "/rollback Acme/StageLog#43 status") == "*Status of #43.*"
     _rolls_back_with_a_reason(people, slack, merge)
@@ -105,7 +106,7 @@ def _links(people: People, slack: SlackPeople) -> None:
     assert people.answered(wrong) == "rocket"
     reply = people.lead(people.replies(42)[-1])
     assert reply.startswith("**Almost connected.** The Slack user `dana` (`U")
-    until(lambda: len(said.answers) == 2, 60, "the bot asks in Slack", slack.world)
+    until(lambda: len(said.answers) == 2, "the bot asks in Slack", slack.world)
     question = said.answers[1]
     assert lead(question) == "GitHub says that *@sam* wrote your code. Is that you?"
     assert slack.clicks("mallory", question, "Yes, that is me").startswith(
@@ -134,7 +135,6 @@ def _rolls_back_with_a_reason(people: People, slack: SlackPeople, merge: str) ->
     )
     until(
         lambda: any("Healthy again" in message.words for message in slack.incident_messages()[told:]),
-        120,
         "it recovers",
         world,
     )
@@ -161,9 +161,7 @@ def _a_question_is_answered_by_a_button(people: People, slack: SlackPeople) -> N
     assert "shall I roll it back?" in question.words and "A person must decide until" in question.words
     assert question.buttons["Approve"]["confirm"]["confirm"]["text"] == "Roll back"
     assert len(slack.incident_messages()) == 2, "detected, and the question anew because edits notify nobody"
-    until(
-        lambda: "goes on in a newer message" in slack.incident_messages()[-2].words, 60, "the old one says so"
-    )
+    until(lambda: "goes on in a newer message" in slack.incident_messages()[-2].words, "the old one says so")
 
     assert slack.clicks("mallory", question, "Approve").startswith(
         "*Not approved.* I do not know who you are"
@@ -188,7 +186,7 @@ def _a_question_is_answered_by_a_button(people: People, slack: SlackPeople) -> N
     assert slack.answer(approved).startswith("*Approved.* @lee ")
     second = slack.presses_what_it_saw("dana", question, approve)
     assert slack.answer(second).startswith("*Already answered.* @lee was first (`approve`).")
-    until(lambda: "Healthy again" in slack.incident_messages()[-1].words, 120, "the service recovers", world)
+    until(lambda: "Healthy again" in slack.incident_messages()[-1].words, "the service recovers", world)
     assert len(people.bot_commits(merge)) == 1
     assert not slack.incident_messages()[-1].buttons
     # An old button answers no other question.

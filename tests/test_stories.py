@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from rehearsal.world import World
+from tests.patience import until
 
-pytestmark = [pytest.mark.story, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
 
 COMMAND = Path(sys.executable).parent / "rollback-bot"
 STATIC_ROOT = (
@@ -44,7 +45,7 @@ def demo(scenario: str) -> tuple[int, dict[str, Any], str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=290,
+        timeout=800,
     )
     try:
         story = json.loads(done.stdout.strip().splitlines()[-1])
@@ -76,7 +77,11 @@ def test_the_incident_told_from_outside(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         world.github.pulls.merge(world.repository, 42, world.github.user("dana"))
         merge = world.head()
-        _until(lambda: any("recovered" in one.body.lower() for one in world.bot_comments(42)), 120)
+        until(
+            lambda: any("recovered" in one.body.lower() for one in world.bot_comments(42)),
+            "recovery is told",
+            world,
+        )
         bare = _bare(tmp_path)
         new = _git(bare, "log", "--format=%H", f"{merge}..develop").split()
         assert len(new) == 1
@@ -119,14 +124,7 @@ def _git(bare: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _until(condition: Any, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {within_s} s"
-        time.sleep(0.2)
-
-
-def _gone(left: Any, within_s: float = 10.0) -> bool:
+def _gone(left: Any, within_s: float = 60.0) -> bool:
     """Whether everything adopted has ended; what has is collected, as its parent must."""
     deadline = time.monotonic() + within_s
     while (pids := left()) and time.monotonic() < deadline:

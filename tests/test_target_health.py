@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from bot.failures import CannotReadHealth
 from bot.target_health import AlbTargetHealth
 from policies.badness import balancer_badness
 from policies.limits import HealthLimits, Mode, Plan
+from tests.patience import PATIENCE_S, until
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"
 
@@ -277,12 +277,10 @@ def test_event_loops_share_a_reading(elb, reader):
     ]
     for thread in threads:
         thread.start()
-    deadline_s = time.monotonic() + 5
-    while elb.count("health") == 0 and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+    until(lambda: elb.count("health") > 0, "one of them asks")
     elb.gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert len(answers) == 4
     assert elb.count("health") == 1
 

@@ -24,6 +24,7 @@ from bot.traffic import CloudWatchTraffic
 from policies.badness import is_blind
 from policies.facts import Deploy, Evidence, HealthSample, LayerStatus, TargetSample
 from policies.limits import Mode, Plan, Runtime
+from tests.patience import PATIENCE_S
 
 REGION = "eu-central-1"
 OURS, THEIRS = "acme/stagelog", "acme/payroll"
@@ -55,7 +56,7 @@ def account() -> Iterator[dict[str, str]]:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        httpx.post(f"http://{host}:{port}/moto-api/reset", timeout=30).raise_for_status()
+        httpx.post(f"http://{host}:{port}/moto-api/reset", timeout=PATIENCE_S).raise_for_status()
         yield _settle()
     server.stop()
 

@@ -31,14 +31,14 @@ FAST = replace(
     PLAN,
     runtime=Runtime(container="stagelog-api"),
     health=HealthLimits(
-        interval_s=0.05,
-        watch_for_s=1.0,
-        budget_s=0.5,
-        budget_before_first_good_s=0.5,
-        budget_with_crash_s=0.2,
-        first_good_after_s=0.2,
+        interval_s=0.1,
+        watch_for_s=3.0,
+        budget_s=1.5,
+        budget_before_first_good_s=1.5,
+        budget_with_crash_s=0.6,
+        first_good_after_s=0.6,
     ),
-    rollback=RollbackLimits(verify_within_s=0.6, decide_within_s=0.6),
+    rollback=RollbackLimits(verify_within_s=1.8, decide_within_s=1.8),
 )
 GOOD, BAD = ProbeSample(3, 0, 200), ProbeSample(0, 3, 502)
 
@@ -147,7 +147,7 @@ def just_deployed(eyes: Eyes) -> Deploy:
 async def test_a_failing_service_uses_up_its_budget(eyes: Eyes, outside: Outside) -> None:
     outside.probe_answer = BAD
     watched = await eyes.watch(just_deployed(eyes), FAST, Baseline((), ""))
-    assert watched.health is Health.UNHEALTHY and watched.verdict.limit == 0.5
+    assert watched.health is Health.UNHEALTHY and watched.verdict.limit == FAST.health.budget_s
 
 
 async def test_a_healthy_service_is_watched_to_the_end(eyes: Eyes) -> None:
@@ -165,7 +165,7 @@ async def test_what_we_cannot_see_is_unknown_and_says_why(eyes: Eyes, outside: O
 async def test_a_crash_seen_early_shortens_the_budget(eyes: Eyes, outside: Outside) -> None:
     outside.probe_answer, outside.evidence = BAD, EVIDENCE
     watched = await eyes.watch(just_deployed(eyes), FAST, Baseline((), ""))
-    assert watched.health is Health.UNHEALTHY and watched.verdict.limit == 0.2
+    assert watched.health is Health.UNHEALTHY and watched.verdict.limit == FAST.health.budget_with_crash_s
     assert watched.samples[-1].crash
 
 
@@ -190,12 +190,12 @@ async def test_a_second_run_of_the_watch_goes_on_where_the_first_was_cut_off(
     eyes: Eyes, outside: Outside, store: Store
 ) -> None:
     outside.probe_answer = BAD
-    deploy = replace(DEPLOY, completed_at_s=eyes._now() - 0.5)
-    earlier = [(deploy.completed_at_s + 0.05 * n, HealthSample(0.05 * n, BAD)) for n in range(1, 10)]
+    deploy = replace(DEPLOY, completed_at_s=eyes._now() - 1.5)
+    earlier = [(deploy.completed_at_s + 0.1 * n, HealthSample(0.1 * n, BAD)) for n in range(1, 15)]
     store.add_samples(deploy.service, earlier)
     watched = await eyes.watch(deploy, FAST, Baseline((), ""))
     assert watched.health is Health.UNHEALTHY
-    assert len(watched.samples) >= 9 and outside.looks <= 6
+    assert len(watched.samples) >= 14 and outside.looks <= 6
 
 
 async def test_the_baseline_is_what_was_seen_before(eyes: Eyes, store: Store) -> None:
