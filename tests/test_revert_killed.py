@@ -16,8 +16,8 @@ from bot.repository import GitRepositories
 from policies.facts import RevertOutcome
 from tests.git_histories import PROTECTED, History, git
 from tests.killed_runs import WHENS, When, commands_of, killed_at
+from tests.operator_checkouts import TEN, Person
 from tests.patience import PATIENCE_S
-from tests.test_operator_checkout import TEN, Person
 from tests.test_reverting import order, repositories_on
 
 SHORT: tuple[When, ...] = ("with git",)

@@ -25,7 +25,7 @@ from bot.revert_push import PushEnd, read_push
 from policies.facts import Reverted, RevertOutcome
 from tests.git_histories import History, git
 from tests.git_server import GitServer
-from tests.test_operator_checkout import TEN
+from tests.operator_checkouts import TEN
 from tests.test_reverting import BOT, order, repositories_on
 
 TOKEN = "ghs_" + "Zx9" * 12
