@@ -19,7 +19,7 @@ from bot.failures import CannotStore
 BUSY_S = 5.0
 """Longest wait for a lock: a webhook must be answered well inside GitHub's ten seconds."""
 
-IDLE_S = 2 * BUSY_S
+IDLE_S = BUSY_S
 """Longest pause inside a transaction: a process that is frozen in one (SIGSTOP, a paused machine) loses it, and with
 it the rows it holds; else nobody could take over what it guards for as long as it stays frozen."""
 

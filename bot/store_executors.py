@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from bot.store_database import Database
 from bot.tables import executors
 
+HANDING_ON_S = 60.0
+"""Longest time in which one worker hands on what another left, however much that is."""
+
 
 class ExecutorMemory(Database):
     """The table `executors`: one row for each start of a process."""
@@ -45,6 +48,8 @@ class ExecutorMemory(Database):
         silent = executors.c.beat_at_s < self.now_s() - dead_after_s
         row = sa.select(executors.c.id).where(executors.c.id == executor_id, silent)
         with self.transaction() as connection:
+            # It pauses while the work is handed on elsewhere, and must not lose its turn meanwhile.
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{HANDING_ON_S:g}s'")
             is_ours = connection.execute(row.with_for_update(skip_locked=True)).first() is not None
             yield is_ours
             if is_ours:
