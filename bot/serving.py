@@ -12,7 +12,6 @@ from bot.settings import Settings
 WORKERS = 2
 """Webhooks are answered in milliseconds; a second process covers the first one's restarts."""
 TIMEOUT_S = 30
-RECYCLE_AFTER = 100_000
 
 
 class _Web(BaseApplication):  # type: ignore[misc]
@@ -27,8 +26,6 @@ class _Web(BaseApplication):  # type: ignore[misc]
             "worker_class": "bot.web_worker.WebWorker",
             "timeout": TIMEOUT_S,
             "graceful_timeout": 10,
-            "max_requests": RECYCLE_AFTER,
-            "max_requests_jitter": RECYCLE_AFTER // 10,
             "control_socket_disable": True,
             "loglevel": "warning",
         }

@@ -12,6 +12,10 @@ HEAD_S: Final = 3.0
 HEAD_BYTES: Final = 65_536
 CONNECTIONS: Final = 900
 """Below the usual limit of 1,024 open files."""
+KEEP_S: Final = 75
+"""A load balancer that keeps a connection for longer than we do sends the next webhook into one that we just closed,
+and answers 502: ours must outlast its idle timeout (ALB 60 s, nginx 60 s)."""
+KEEP_WHEN_CROWDED_S: Final = 5
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -22,6 +26,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        is_crowded = len(self.connections) > CONNECTIONS // 2
+        self.timeout_keep_alive = KEEP_WHEN_CROWDED_S if is_crowded else KEEP_S
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

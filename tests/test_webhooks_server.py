@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -257,6 +259,17 @@ def test_a_connection_serves_many_requests_and_the_next_starts_afresh(server: Se
             head = list(iter(answers.readline, b"\r\n"))
             length = next(line for line in head if line.startswith(b"content-length"))
             assert (head[0][9:12], b"ignored" in answers.read(int(length[15:]))) == (b"200", True)
+
+
+def test_a_load_balancers_idle_connection_is_still_there_for_the_next_webhook(server: Server) -> None:
+    """uvicorn's own five seconds would end it while the balancer (ALB: 60 s) believes in it: a 502 for GitHub."""
+    with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)) as connection:
+        connection.connect()
+        ours = connection.sock
+        for pause_s in (8.0, 0.0):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() and connection.sock is ours
+            time.sleep(pause_s)
 
 
 @pytest.mark.parametrize(
