@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.health_simulator import SCENARIOS, Trace, as_json, play_all
 from policies.facts import HealthSample
 from policies.health import judge_health
-from tests.test_eligibility import Facts
+from tests.eligibility_facts import Facts
 
 TRACES, POLLS, SEED = 1_000, 120, 987
 DECISIONS = 2_000

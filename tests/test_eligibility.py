@@ -2,117 +2,48 @@
 
 from __future__ import annotations
 
-import ast
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from policies.attribution import Gate
-from policies.eligibility import SKIPPED_BY_A_PERSON, may_roll_back
+from policies.eligibility import SKIPPED_BY_A_PERSON
 from policies.facts import (
     Action,
     Baseline,
-    Change,
-    Deploy,
-    Diagnosis,
-    Evidence,
     Health,
-    PersonOrder,
-    Rails,
     RevertHelps,
     Switch,
     Verdict,
     Watched,
 )
-from policies.health import judge_health
-from policies.limits import HealthLimits, Mode, Plan, RollbackLimits
+from policies.limits import HealthLimits, Mode
+from tests.eligibility_facts import (
+    ALREADY,
+    BUSY,
+    LATER_S,
+    MANY,
+    MIGRATION,
+    MOVED,
+    NOW_S,
+    OUTAGE,
+    PLAN,
+    SEEN,
+    UNSEEN,
+    WAS_FINE,
+    WELL,
+    Facts,
+    but,
+    mode,
+    person,
+    rails,
+    said,
+    switch,
+    watched,
+)
 from tests.test_culprits import GOOD as LAST_GOOD
 from tests.test_culprits import change, culprit, sha
-from tests.watches import BAD, BLIND, GOOD, good_before, polls
-
-NOW_S = 1_000_400.0
-DEPLOY = Deploy(
-    id="d-1",
-    repository="acme/stagelog",
-    environment="develop",
-    sha=sha(5),
-    branch="develop",
-    url=None,
-    source="deployment_status",
-    started_at_s=None,
-    completed_at_s=1_000_000.0,
-)
-PLAN = Plan(mode=Mode.AUTO, branch="develop", config_from=".github/rollback.yml")
-BASELINE = Baseline(good_before(), "seen since the deploy started")
-SEEN = (
-    "Since this deploy the service used 180 s of its 180 s failure budget "
-    "(it has not been good once since; 100 % bad at present)"
-)
-WAS_FINE = "it was healthy before (0 % bad; 30 polls, seen since the deploy started)"
-
-
-def watched(samples, limits: HealthLimits = PLAN.health) -> Watched:
-    verdict = judge_health(BASELINE.samples, samples, limits)
-    return Watched(Health(verdict.status), verdict, samples, DEPLOYED_AT + samples[-1].t_s)
-
-
-DEPLOYED_AT = DEPLOY.completed_at_s
-SICK = watched(polls((BAD, 19), siblings_bad=0.0))
-WELL = watched(polls((GOOD, 90)))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Those of the usual case, to be changed one at a time."""
-
-    deploy: Deploy = DEPLOY
-    plan: Plan = PLAN
-    baseline: Baseline = BASELINE
-    watched: Watched | None = SICK
-    change: Change = field(default_factory=lambda: change(culprit(5, 42)))
-    evidence: Evidence | None = None
-    rails: Rails = field(default_factory=lambda: Rails(deployed_sha_now=DEPLOY.sha))
-    person: PersonOrder | None = None
-    now_s: float = NOW_S
-
-    def decide(self):
-        return may_roll_back(incident_id="i-1", **{k: getattr(self, k) for k in self.__annotations__})
-
-
-def but(**changes: Any) -> Facts:
-    return replace(Facts(), **changes)
-
-
-def rails(**changes: Any) -> Rails:
-    return replace(Rails(deployed_sha_now=DEPLOY.sha), **changes)
-
-
-def switch(name: str, reason: str = "", until_s: float | None = None, on: bool = True) -> Rails:
-    return rails(switches=(Switch(name, on, reason, until_s),))
-
-
-def said(kind: str, helps: RevertHelps) -> Evidence:
-    return Evidence(0.0, (), diagnosis=Diagnosis(kind, "…", "…", helps))
-
-
-def person(verb: str = "rollback", reason: str = "") -> PersonOrder:
-    return PersonOrder(verb, "@dana", NOW_S, reason)
-
-
-def mode(which: Mode, **rollback: Any) -> Plan:
-    return replace(PLAN, mode=which, rollback=RollbackLimits(**rollback))
-
-
-MANY = change(*(culprit(n, 40 + n) for n in (5, 4, 3)))
-MOVED = rails(deployed_sha_now=sha(7))
-MIGRATION = change(culprit(5, 42, paths=("README.md", "app/migrations/0007_x.py")))
-OUTAGE = watched(polls((BAD, 19), siblings_bad=0.8))
-ALREADY = Baseline(polls((BAD, 30), begin_s=-300.0), "seen since the deploy started")
-UNSEEN = watched(polls((BLIND, 90)))
-BUSY = rails(overlapping_deploys=("d-2", "d-3"))
-LATER_S = SICK.ended_at_s + 600.0
+from tests.watches import BAD, GOOD, polls
 
 R, H, A, LOOKS = Action.ROLL_BACK, Action.HOLD, Action.ASK, Action.OBSERVE
 CASES: dict[str, tuple[Facts, Action, str]] = {
@@ -492,21 +423,6 @@ def test_a_person_skips_gates_visibly_and_only_the_soft_ones():
 
 def test_the_same_gates_are_told_to_a_person_and_to_the_bot():
     assert [g.rule for g in but(person=person()).decide().gates] == [g.rule for g in Facts().decide().gates]
-
-
-def test_only_eligibility_makes_an_order():
-    """Nothing pushes without a RollbackOrder; so nobody else may construct one."""
-    root = Path(__file__).parent.parent
-    makers = {
-        path.relative_to(root).as_posix()
-        for floor in ("policies", "bot", "webhooks")
-        for path in (root / floor).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and (node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", ""))
-        == "RollbackOrder"
-    }
-    assert makers == {"policies/eligibility.py"}
 
 
 def test_a_verdict_of_the_balancer_rule_holds():
