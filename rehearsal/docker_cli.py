@@ -24,7 +24,7 @@ from rehearsal.docker_build import read_dockerfile
 from rehearsal.docker_store import DockerError, Json, Store, seconds_of
 from rehearsal.docker_supervisor import environment_of, inside
 
-START_WITHIN_S = 10.0
+START_WITHIN_S = 60.0
 
 
 class Docker:

@@ -44,9 +44,9 @@ def _break_develop(story: Story) -> tuple[Merged, Deployed]:
         merged = story.merge(BROKEN_PULL)
         deploy = story.deploy_of(merged.sha)
     with narrator.stage("deployed to 502"):
-        story.wait_for("the site answers 502", lambda: world.site_status() == 502, 30)
+        story.wait_for("the site answers 502", lambda: world.site_status() == 502)
     narrator.say("The site answers 502 Bad Gateway", "bad")
-    story.wait_for("the container ends", lambda: _container_state(story).get("Status") == "exited", 30)
+    story.wait_for("the container ends", lambda: _container_state(story).get("Status") == "exited")
     state = _container_state(story)
     narrator.say(
         f"docker ps -a: {CONTAINER} is", "bad", detail=f"{state.get('Status')} ({state.get('ExitCode')})"
@@ -54,9 +54,9 @@ def _break_develop(story: Story) -> tuple[Merged, Deployed]:
     return merged, deploy
 
 
-def _wait_for_comment(story: Story, number: int, limit_s: float = 60) -> None:
+def _wait_for_comment(story: Story, number: int) -> None:
     world = story.world
-    story.wait_for(f"the bot comments on #{number}", lambda: world.bot_comments(number), limit_s)
+    story.wait_for(f"the bot comments on #{number}", lambda: world.bot_comments(number))
     story.narrator.say(f"The bot comments on #{number}", detail=world.pull_page(number))
 
 
@@ -65,7 +65,7 @@ def _recovered_by_push(story: Story, merged: Merged, deploy: Deployed) -> None:
     narrator = story.narrator
     with narrator.stage("deploy to bot's push"):
         push = story.wait_for(
-            f"the bot pushes to {BRANCH}", lambda: story.pushed_by_bot(deploy.completed_s or 0), 60
+            f"the bot pushes to {BRANCH}", lambda: story.pushed_by_bot(deploy.completed_s or 0)
         )
     narrator.say("GitHub accepts the bot's push", "good", detail=f"{push.before[:7]} → {push.after[:7]}")
     with narrator.stage("push to deployed again"):
@@ -80,7 +80,7 @@ def _recovered_by_push(story: Story, merged: Merged, deploy: Deployed) -> None:
 def _wait_until_healthy(story: Story, since_s: float) -> float | None:
     world = story.world
     with story.narrator.stage("deployed again to 200"):
-        story.wait_for("the site answers 200 again", lambda: world.site_status() == 200, 60)
+        story.wait_for("the site answers 200 again", lambda: world.site_status() == 200)
     story.narrator.say("The site answers 200 again", "good")
     return world.load_balancer.first_answer(200, since_s)
 
@@ -93,7 +93,7 @@ def _wait_until_told(story: Story, sha: str, number: int) -> None:
         return any("recovered" in one.body.lower() for one in world.bot_comments(number))
 
     with story.narrator.stage("200 to the comment says so"):
-        story.wait_for(f"the comment on #{number} says that the service recovered", told, 90)
+        story.wait_for(f"the comment on #{number} says that the service recovered", told)
     story.narrator.say(f"The comment on #{number} says: recovered", "good", detail=world.pull_page(number))
     time.sleep(SETTLE_S)
 
@@ -126,12 +126,12 @@ def healthy(story: Story) -> None:
         merged = story.merge(HARMLESS_PULL, by="lee")
         deploy = story.deploy_of(merged.sha)
     with narrator.stage("deployed to 200"):
-        story.wait_for("the site answers 200", lambda: world.site_status() == 200, 30)
+        story.wait_for("the site answers 200", lambda: world.site_status() == 200)
     narrator.say("The site answers 200", "good")
     with narrator.stage("watched"):
         narrator.say("The bot watches, and should do nothing", "wait", detail=f"{HEALTHY_WATCH_S} s")
         done_s = (deploy.completed_s or time.time()) + HEALTHY_WATCH_S + 3
-        story.wait_for("the watch ends", lambda: time.time() > done_s, HEALTHY_WATCH_S + 10)
+        story.wait_for("the watch ends", lambda: time.time() > done_s)
     if world.bot is not None:
         story.claims.bot_was_awake(deploy.completed_s or 0)
     story.claims.nothing_pushed(merged.sha)
@@ -146,12 +146,12 @@ def bad_before(story: Story) -> None:
     world, narrator = story.world, story.narrator
     with narrator.stage("broken before the deploy"):
         world.detach_volume()
-        story.wait_for("the site answers 500", lambda: world.site_status() == 500, 20)
+        story.wait_for("the site answers 500", lambda: world.site_status() == 500)
         narrator.say("The volume with StageLog's database is gone: the site answers 500", "bad")
-        story.wait_for("the target is unhealthy", lambda: world.target.state == "unhealthy", 20)
+        story.wait_for("the target is unhealthy", lambda: world.target.state == "unhealthy")
         since_s = time.time()
         narrator.say("It stays like that for a while", "wait", detail=f"{BAD_FOR_S:.0f} s")
-        story.wait_for("a while goes by", lambda: time.time() > since_s + BAD_FOR_S, BAD_FOR_S + 5)
+        story.wait_for("a while goes by", lambda: time.time() > since_s + BAD_FOR_S)
     with narrator.stage("merge to deployed"):
         merged = story.merge(HARMLESS_PULL, by="lee")
         deploy = story.deploy_of(merged.sha)
@@ -159,11 +159,10 @@ def bad_before(story: Story) -> None:
         story.ending.outcome = "broken"
         return
     with narrator.stage("deployed to the bot says why not"):
-        _wait_for_comment(story, HARMLESS_PULL, 75)
+        _wait_for_comment(story, HARMLESS_PULL)
         story.wait_for(
             "the comment says why the bot did not act",
             lambda: any("before" in one.body.lower() for one in world.bot_comments(HARMLESS_PULL)),
-            45,
         )
     with narrator.stage("held"):
         narrator.say("The bot holds", "good")
@@ -191,7 +190,7 @@ def protected_branch(story: Story) -> None:
         return found[0] if found else None
 
     with narrator.stage("deploy to the bot's pull request"):
-        pull = story.wait_for("the bot opens a pull request", revert_pull, 75)
+        pull = story.wait_for("the bot opens a pull request", revert_pull)
     narrator.say(
         f"The push is refused; the bot opens #{pull.number} “{pull.title}”",
         detail=world.pull_page(pull.number),
@@ -227,7 +226,7 @@ def bot_crash(story: Story) -> None:
     world.github.activity.before_comment_write = die_after_push
     merged, deploy = _break_develop(story)
     with story.narrator.stage("deploy to bot's push"):
-        story.wait_for("the worker is killed after its push", lambda: killed, 75)
+        story.wait_for("the worker is killed after its push", lambda: killed)
     story.narrator.say("The bot's worker is killed (SIGKILL) between its push and its comment", "bad")
     story.narrator.say("The platform starts a new worker")
     _recovered_by_push(story, merged, deploy)
