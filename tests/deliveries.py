@@ -199,6 +199,23 @@ def sqlite_url(prepared_sqlite: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'rollback.db'}"
 
 
+@pytest.fixture
+def store(sqlite_url: str) -> Iterator[Store]:
+    """A store of the test's own, on SQLite."""
+    opened = Store(sqlite_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def either_store(database_url: str) -> Iterator[Store]:
+    """A store of the test's own, on each kind of database in turn."""
+    prepare(database_url)
+    opened = Store(database_url)
+    yield opened
+    opened.close()
+
+
 def open_web(database_url: str, **more: str) -> Web:
     """The web application on a prepared database."""
     store = Store(database_url)

@@ -17,6 +17,10 @@ from rehearsal.github_state import App, Comment, PullRequest, Repository
 from tests.faulty_http import Faults
 
 SOMEBODY = Signature("Dana", "dana@example.com", "2026-05-04T12:00:00+00:00")
+NAME = "acme/stagelog"
+MARK = "<!-- rollback-bot:incident:3f2a9c41d07e -->"
+COMMENTS = r"/issues/42/comments$"
+SLOW_DOWN = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
 
 
 class FaultyGitHub(GitHub):
@@ -88,3 +92,11 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(
             github, repository, app, key.decode(), pull, merged.sha, access, GitHubPullRequests(access)
         )
+
+
+def bodies(scene: Scene) -> list[str]:
+    return [comment.body for comment in scene.comments]
+
+
+def by(scene: Scene, login: str, body: str) -> Comment:
+    return scene.github.activity.comment(scene.repository, scene.pull, scene.github.user(login), body)

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 
 from bench.stand_ins import THROTTLED, StandIns, stand_ins
-from bot import migrations
 from bot.aws import AwsClients
 from bot.failures import CannotReadHealth
 from bot.shared_reads import PATIENCE_S as KEPT_S
@@ -52,13 +51,6 @@ def target_health(aws: StandIns, monkeypatch: pytest.MonkeyPatch) -> Iterator[Al
     reader = AlbTargetHealth(AwsClients(region="eu-central-1", attempts=2))
     yield reader
     reader.close()
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:  # type: ignore[no-untyped-def]
-    url = f"sqlite:///{tmp_path}/rollback.db"
-    migrations.migrate(url)
-    return Store(url)
 
 
 def eyes_on(target_health: object, store: Store, outside: Outside) -> Eyes:

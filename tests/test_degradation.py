@@ -175,13 +175,6 @@ def eyes_by(clock: Callable[[], float], outside: Outside, store: Store) -> Eyes:
     return Eyes(samples=store, now=clock, **parts)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def store(sqlite_url: str) -> Iterator[Store]:
-    made = Store(sqlite_url)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
 async def test_a_clock_that_steps_neither_ends_nor_stops_a_watch(store: Store, step_s: float) -> None:
     clock, outside = SteppingClock(), Outside()

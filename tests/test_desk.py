@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,13 +132,6 @@ async def test_a_question_and_its_end_stand_in_the_audit(store: Store) -> None:
 
 
 # --- on GitHub --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def store(sqlite_url: str) -> Iterator[Store]:
-    opened = Store(sqlite_url)
-    yield opened
-    opened.close()
 
 
 def freezes_of(scene: Scene, store: Store) -> Freezes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,16 +14,12 @@ from bot.inbox import Accepted, DeployCompleted, DeployStarted, DurableInbox
 from bot.queues import guard_id, started_id
 from bot.store import Store
 from policies.facts import Deploy
-from tests.deliveries import prepare
 from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    prepare(database_url)
-    opened = Store(database_url)
-    yield opened
-    opened.close()
+def store(either_store: Store) -> Store:
+    return either_store
 
 
 class PickyEngine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -41,11 +40,8 @@ T0 = DEPLOY.completed_at_s
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    migrate(database_url)
-    opened = Store(database_url)
-    yield opened
-    opened.close()
+def store(either_store: Store) -> Store:
+    return either_store
 
 
 def say(store: Store, verb: str, word: Word) -> Said | bool | None:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot import migrations
 from bot.background import AT_ONCE, Background
 from bot.deploy_news import WINDOW_S, DeployNews
 from bot.failures import CannotReadHealth, CannotStore
@@ -287,13 +286,6 @@ async def test_a_fresh_reading_serves_everyone_be_it_an_answer_or_a_failure() ->
 
 
 # --- between deploys ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:  # type: ignore[no-untyped-def]
-    url = f"sqlite:///{tmp_path}/rollback.db"
-    migrations.migrate(url)
-    return Store(url)
 
 
 @dataclass

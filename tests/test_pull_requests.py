@@ -7,23 +7,10 @@ import pytest
 from bot.conversation import GitHubConversation
 from bot.failures import CannotReachForge
 from bot.pull_requests import GitHubPullRequests
-from rehearsal.github_state import Comment
 from tests.faulty_http import answered, dropped, slow
-from tests.github_stand_in import Scene, scene
+from tests.github_stand_in import NAME, Scene, by, scene
 
 __all__ = ["scene"]
-NAME = "acme/stagelog"
-MARK = "<!-- rollback-bot:incident:3f2a9c41d07e -->"
-COMMENTS = r"/issues/42/comments$"
-SLOW_DOWN = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
-
-
-def bodies(scene: Scene) -> list[str]:
-    return [comment.body for comment in scene.comments]
-
-
-def by(scene: Scene, login: str, body: str) -> Comment:
-    return scene.github.activity.comment(scene.repository, scene.pull, scene.github.user(login), body)
 
 
 class TestPullRequestsOfACommit:

@@ -26,7 +26,6 @@ from policies.asked import Asked, Mood, Reply
 from policies.chatops import Command
 from rehearsal.slack import Slack
 from tests import incidents
-from tests.deliveries import prepare
 from tests.incidents import ASKED, DETECTED, PLAN, RECOVERED, REVERTED
 from tests.patience import PATIENCE_S
 from tests.test_slack_webhook import hanging
@@ -41,21 +40,6 @@ def slack() -> Iterator[Slack]:
     with Slack() as slack:
         slack.channel("deploys")
         yield slack
-
-
-@pytest.fixture
-def store(sqlite_url: str) -> Iterator[Store]:
-    opened = Store(sqlite_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def either_store(database_url: str) -> Iterator[Store]:
-    prepare(database_url)
-    opened = Store(database_url)
-    yield opened
-    opened.close()
 
 
 def api(slack: Slack) -> SlackApi:

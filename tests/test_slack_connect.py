@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
 
 import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
@@ -17,24 +16,8 @@ from bot.slack_connect import VALID_S, BadLink, Connecting, ConnectLinks, hash_o
 from bot.store import Store
 from policies.asked import Asked, Mood, Reply
 from policies.chatops import Command
-from tests.deliveries import prepare
 
 NOW_S = time.time()
-
-
-@pytest.fixture
-def store(sqlite_url: str) -> Iterator[Store]:
-    opened = Store(sqlite_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def either_store(database_url: str) -> Iterator[Store]:
-    prepare(database_url)
-    opened = Store(database_url)
-    yield opened
-    opened.close()
 
 
 class Team:

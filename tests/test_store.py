@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +32,8 @@ INCIDENT = Incident("inc-1", DEPLOY, IncidentState.DETECTED, "used 121 s of 120 
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    migrate(database_url)
-    opened = Store(database_url)
-    yield opened
-    opened.close()
+def store(either_store: Store) -> Store:
+    return either_store
 
 
 def _deploy(number: int, sha: str = "b", started_s: float | None = None, completed_s: float = 0.0) -> Deploy:

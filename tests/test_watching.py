@@ -117,15 +117,6 @@ def outside() -> Outside:
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:  # type: ignore[no-untyped-def]
-    from bot import migrations
-
-    url = f"sqlite:///{tmp_path}/rollback.db"
-    migrations.migrate(url)
-    return Store(url)
-
-
-@pytest.fixture
 def eyes(outside: Outside, store: Store) -> Eyes:
     return Eyes(
         repository=outside,  # type: ignore[arg-type]
