@@ -13,11 +13,11 @@ from typing import Annotated, Final
 
 import typer
 
+from policies.causes import in_words
 from policies.cleaning import decode, has_terminal_codes, plain
 from policies.diagnosis import MAX_LINES, diagnose
 from policies.novelty import new_lines
 from policies.redaction import redact, redact_bytes
-from policies.signatures import in_words
 
 PANEL: Final = "Tools"
 BLOCK_BYTES: Final = 1 << 20

@@ -16,6 +16,7 @@ from bot.comments_text import (
     squares,
     squares_before,
 )
+from policies.causes import CAUSES, UNKNOWN
 from policies.cleaning import cap, fenced, inline
 from policies.facts import (
     Diagnosis,
@@ -27,7 +28,6 @@ from policies.facts import (
     Verdict,
 )
 from policies.limits import Plan
-from policies.signatures import CAUSES, UNKNOWN
 
 MOST_COMMITS = 10
 LAYER_SIGNS = {LayerStatus.OK: "🟩", LayerStatus.FAILING: "🟥", LayerStatus.UNKNOWN: "⬜"}

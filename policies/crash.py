@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from policies.causes import UNKNOWN, WRAPPER, in_words
 from policies.facts import Evidence, Verdict
-from policies.signatures import UNKNOWN, WRAPPER, in_words
 
 EXITS = 2
 """One exit may be a deploy replacing its container; a second one of the same container is a crash loop."""

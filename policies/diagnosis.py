@@ -11,16 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from policies.causes import UNKNOWN, UNKNOWN_ADVICE, WRAPPER, WRAPPER_ADVICE
 from policies.facts import Diagnosis, RevertHelps
-from policies.signatures import (
-    SIGNATURES,
-    UNKNOWN,
-    UNKNOWN_ADVICE,
-    WRAPPER,
-    WRAPPER_ADVICE,
-    WRAPPERS,
-    Signature,
-)
+from policies.signatures import SIGNATURES, WRAPPERS, Signature
 from policies.traces import CONTEXTS
 
 MAX_LINES: Final = 5_000

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from policies.attribution import Gate, attribution
 from policies.badness import badness_before
+from policies.causes import UNKNOWN, in_words
 from policies.culprits import Choice, choose, good_tree_of, listed, short
 from policies.facts import (
     Action,
@@ -28,7 +29,6 @@ from policies.facts import (
 )
 from policies.limits import HealthLimits, Mode, Plan
 from policies.path_patterns import first_match
-from policies.signatures import UNKNOWN, in_words
 
 ORDERS = frozenset({"rollback", "approve"})
 """What a person may order here; anything else they say leaves the branch as it is."""

@@ -13,6 +13,7 @@ import pytest
 
 from bot.comments import headline, incident_comment, incident_marker, needs_a_person, revert_pull_request
 from bot.ports import UNDEPLOYED
+from policies.causes import CAUSES
 from policies.facts import (
     Change,
     CommitShape,
@@ -25,7 +26,7 @@ from policies.facts import (
     TrafficSample,
 )
 from policies.limits import LogLimits
-from policies.signatures import CAUSES, SIGNATURES
+from policies.signatures import SIGNATURES
 from tests.incidents import (
     ASKED,
     BAD,

@@ -12,8 +12,8 @@ from markupsafe import Markup, escape
 from bot.comments_evidence import HELPS
 from bot.comments_text import duration
 from bot.store import Store
+from policies.causes import in_words
 from policies.facts import FINAL_STATES, RevertHelps
-from policies.signatures import in_words
 from webhooks.access import Access
 from webhooks.api import limit_of
 from webhooks.bodies import Refused
