@@ -32,11 +32,13 @@ SAID_OFTEN: Final = 3
 _PREFIX: Final = re.compile(
     r"(?:[\w.-]{1,60}\s{0,40}\|\s?)?(?:std(?:out|err) [FP] )?"
     r"(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[\d.,]{0,12}(?:Z|\s?[+-]\d\d:?\d\d)?\]?\s{0,4}:?)?"
+    r"(?:\[\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d\] )?"
     r"(?:std(?:out|err) [FP] )?(?:\[\d+\]\s)?"
     r"(?:WARNING: \[pool \w{1,40}\] child \d+ said into std(?:out|err): \")?(?:NOTICE: PHP message: )?"
 )
 _STARTED: Final = re.compile(
-    r"Application startup complete|Started \w+ in [\d.]+ seconds|\bready to accept connections"
+    r"Application startup complete|[Aa]pplication (?:successfully )?started\b|entered RUNNING state"
+    r"|Started \w+ in [\d.]+ seconds|\bready to accept connections"
     r"|(?<!Is the )(?<!your database )\b[Ss]erver (?:is )?(?:running (?:on|at)|listening|started|ready|up)\b"
     r"|^(?:[*=> ]*)[Ll]istening on\b|(?<!that's )(?<!already )\blistening (?:on|at) (?:port|http|:|\d)"
     r"|^\S*\s*[Rr]eady (?:on|in|at)\b"
@@ -88,9 +90,20 @@ _REQUEST: Final = re.compile(
     r"\bHTTP/\d|\b[45]\d\d\b|Not Found|Forbidden|\b0 errors?\b|\berrors?[=:]\s?0\b|no errors?\b"
     r"|TLS handshake error|[Bb]roken pipe|reset by peer|context canceled"
 )
+_TRACE_LINE: Final = re.compile(r"\s|at |\.{3} \d+ |Caused by: |Traceback |\S+:\d+:in ")
 _PROPERTY: Final = re.compile(
     r"^\s*(?:code|errno|syscall|sqlMessage|sqlState|address|port|path|detail|hint)\b[\"']?:"
 )
+_OF_A_REQUEST: Final = re.compile(
+    r"Servlet\.service\(\) for servlet|Internal Server Error: /|Exception on /\S* \[[A-Z]+\]"
+    r"|Error handling request |unhandled exception has occurred while executing the request"
+    r"|\b(?:GET|POST|PUT|PATCH|DELETE) \S+ .{0,20}\b5\d\d\b"
+)
+"""What stands above the trace of a request that failed, in a program that goes on."""
+_POOL: Final = re.compile(
+    r"Connection is not available|PoolTimedOut|pool timed out|dropped from queue|Timeout acquiring a connection"
+)
+"""Nobody gets a connection; why none is made was said before."""
 _STATE: Final = re.compile(r"\b(?:ErrImagePull|ImagePullBackOff)$")
 """The name of a state; the sentence that says why it came to it stands above."""
 _QUOTED_SOURCE: Final = re.compile(r"^\s*(?:raise|throw|except|catch|if|#|//|\*(?!\* \()|at |from |File \")")
@@ -155,7 +168,7 @@ def diagnose(log: str, *, exited: bool = False) -> Diagnosis | None:
             break
         if line.fatal and (exited or not _was_only_warned_of(lines, at)):
             if unknown is None:
-                unknown, unknown_at = line.text, at
+                unknown, unknown_at = _with_its_message(lines, at), at
         elif line.wrapper:
             wrapped = wrapped or line.text
     if len(hints) >= SAID_OFTEN and (repeated := lines[hints[0]].signature) is not None:
@@ -265,7 +278,18 @@ def _got_over_it(lines: list[_Line]) -> bool:
     if kinds[-1] == "db_down" and reached - {_template(line.text) for line in lines[: errors[-1]]}:
         return True
     again = sum(kind == kinds[-1] for kind in kinds)
+    if again == 1 and _was_one_request(lines, errors[-1]):
+        return any(not _TRACE_LINE.match(line.text) for line in after)
     return sum(line.served for line in after) >= 2 * again
+
+
+def _was_one_request(lines: list[_Line], at: int) -> bool:
+    """Whether the error at `at`, of no known cause, belongs to the only request that failed since the start."""
+    since = max((n for n in range(at) if lines[n].started), default=None)
+    if since is None or lines[at].signature is not None:
+        return False
+    failed = [n for n in range(since, len(lines)) if _OF_A_REQUEST.search(lines[n].text)]
+    return len(failed) == 1 and 0 <= at - failed[0] <= TRACE_LINES
 
 
 def _kind(line: _Line) -> str:
@@ -299,6 +323,13 @@ def _whole_sentence(lines: list[_Line], at: int) -> _Line:
     return found
 
 
+def _with_its_message(lines: list[_Line], at: int) -> str:
+    """A line that only announces what the next one says, together with it."""
+    text = lines[at].text
+    says_on = text.endswith(":") and at + 1 < len(lines)
+    return f"{text} {lines[at + 1].text.strip()}" if says_on else text
+
+
 def _last_words(lines: list[_Line]) -> str | None:
     """An ERROR line at the very end, where nothing more certain was found."""
     for line in reversed(lines[-LAST_WORDS:]):
@@ -309,8 +340,18 @@ def _last_words(lines: list[_Line]) -> str | None:
     return None
 
 
+def _why_no_connection(lines: list[_Line], at: int) -> _Line | None:
+    """Why the pool stayed empty, where that was said above."""
+    if not _POOL.search(lines[at].text):
+        return None
+    above = (line for line in reversed(lines[max(0, at - TRACE_LINES) : at]) if line.signature is not None)
+    return next(
+        (line for line in above if line.signature and line.signature.kind in ("db_login", "db_tls")), None
+    )
+
+
 def _named(lines: list[_Line], at: int, signature: Signature) -> Diagnosis:
-    line = _whole_sentence(lines, at)
+    line = _why_no_connection(lines, at) or _whole_sentence(lines, at)
     told = line.signature or signature
     return Diagnosis(told.kind, _shown(line.text), told.advice, told.revert_helps)
 

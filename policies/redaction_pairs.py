@@ -68,6 +68,8 @@ _QUOTED: Final = (_CAPITALS, _TYPED, _KEYWORD)
 """Patterns that end behind the quote that opens the value."""
 _CHANGED: Final = re.compile(rb"\\*[\"']?[ \t]{0,4}(?:->|=>|\xe2\x86\x92)[ \t]{0,4}")
 _LIST: Final = re.compile(rb"\[(?=[\s\"'\]])")
+SCOPE: Final = re.compile(rb":[A-Z][A-Za-z]*\b")
+"""What follows the first colon in the name of a class: `HostAuthorization::Response`."""
 _LISTED: Final = re2.compile(rb"[\"']([^\"'\n]{4,})[\"']")
 
 
@@ -239,6 +241,8 @@ def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bo
     start, end, quoted = value
     text = data[start : min(end, start + TELLING)]
     if kind is None or _NOTHING.fullmatch(text):
+        return False
+    if separator == b":" and SCOPE.match(text) and data[name[0] : name[0] + 1].isupper():
         return False
     if kind is _Kind.KEY:
         return looks_random(text, relaxed=True)

@@ -10,6 +10,7 @@ from typing import Final
 
 import re2
 
+from policies.redaction_pairs import SCOPE
 from policies.redaction_random import looks_random
 
 Span = tuple[int, int]
@@ -246,6 +247,8 @@ def _urls(data: bytes) -> Iterator[Span]:
 
 def _headers(data: bytes) -> Iterator[Span]:
     for found in _AUTHORIZATION.finditer(data):
+        if SCOPE.match(found.group(2)) and not found.group(1):
+            continue  # `HostAuthorization::Response` is the name of a class
         if found.group(1) or not _LETTERS.match(found.group(2)):
             start, end = found.span(2)
             if not _HARMLESS.fullmatch(found.group(2).strip()):

@@ -106,6 +106,8 @@ SIGNATURES: Final = (
             r"Npgsql\.NpgsqlException.{0,60}Failed to connect|\(DBConnection\.ConnectionError\) (?!client )",
             r"failed to connect to `?(?:host|user)=.{1,200}(?:hostname resolving|dial) error",  # pgx
             r"Error -?\d+ (?:while )?(?:connecting|writing) to (?:redis|socket)|MaxRetriesPerRequestError",
+            r"SQLSTATE\[HY000\] \[200[2-6]\]",  # PDO
+            r"KnexTimeoutError|SequelizeConnectionAcquireTimeoutError|QueuePool limit of size \d+ overflow",
         ),
         "The database cannot be reached or is full: look at RDS, security groups and connection limits, and hold.",
         NO,
@@ -132,6 +134,9 @@ SIGNATURES: Final = (
             r"Dirty database version \d+",
             r"(?:relation|column) \"?[\w.]+\"? does not exist|UndefinedTable|UndefinedColumn",
             r"no such (?:table|column): |table \S+ has no column named |Unknown column '|Table '[^']+' doesn't exist",
+            r"PendingMigrationError|PendingModelChangesWarning|\bVersionM(?:ismatch|issing)\(\d+\)",
+            r"DuplicateColumn\b|DuplicateTable\b|Duplicate column name '|duplicate column name: ",
+            r"(?:relation|column|table) [\"'`]?[\w.]+[\"'`]? (?:of relation \"[\w.]+\" )?already exists",
         ),
         "The migrations do not fit the database: hold if this diff has migrations that ran, else merge or apply them.",
         YES,
@@ -161,6 +166,11 @@ SIGNATURES: Final = (
             r"EnvironmentVariableError|MissingEnvVarError|EnvVarError|required key [A-Z]\w+ missing value",
             r"MissingEnvVarsError|defined in \S{1,200} but are not present in the environment",
             r"MissingAppKeyException|No application encryption key has been specified",
+            r"\bSRCFG00014\b|config property \S+ is required but it could not be found",  # SmallRye, Quarkus
+            r"[Yy]ou (?:must|need to|have to) (?:specify|set|provide|define) (?:the )?[A-Z][A-Z0-9_]{3,}\b",
+            r"ConnectionString property has not been initialized",
+            r"cannot be null\. \(Parameter '\w*[cC]onnectionString'\)",
+            r"\bEnvVar\(NotPresent\)|`Err` value: NotPresent$",  # Rust
         ),
         "An environment variable is missing: add it in all three places (secret, workflow, code) before relanding.",
         YES,
@@ -192,6 +202,8 @@ SIGNATURES: Final = (
             r"Please install \S{1,80} package manually|requires? \"?[\w.-]{1,80}\"? to be installed",
             r"[Pp]lease run [\"'`]prisma generate",
             r"^(?:Error: |\d+\. )?No module named '|spawnerr: can't find command",
+            r"Could not load file or assembly '",
+            r"Could not find a production build in the '",  # Next.js
         ),
         "A dependency is missing from the image: add it to the requirements and rebuild.",
         YES,
@@ -201,7 +213,7 @@ SIGNATURES: Final = (
         any_of(
             r"Connection in use: \(",
             r"EADDRINUSE",
-            r"[Aa]ddress already in use",
+            r"[Aa]ddress (?:already )?in use",
             r"java\.net\.BindException",
             r"[Pp]ort (?:\d{1,5} )?(?:is already in use|was already in use|is in use)",
             r"[Pp]ort is already allocated",
@@ -221,11 +233,12 @@ SIGNATURES: Final = (
             r"^MemoryError\b",
             r"\bMemoryError$",
             r"fatal error: (?:runtime: )?out of memory|failed to reserve page summary memory",
-            r"Cannot allocate memory",
+            r"[Cc]annot allocate memory",
             r"Allowed memory size of \d+ bytes exhausted",
             r"NoMemoryError|std::bad_alloc",
             r"memory allocation of \d+ bytes failed|^Out of memory\.?$|System\.OutOfMemoryException",
             r"oom-kill:|WorkerLostError.{0,60}SIGKILL",
+            r"\bline \d+:\s+\d+ Killed\b|^Killed$|^npm (?:ERR!|error) (?:code 137$|signal SIGKILL)",
         ),
         "The process ran out of memory: raise the memory limit, or look for what grew in this diff.",
         MAYBE,
@@ -258,7 +271,7 @@ SIGNATURES: Final = (
             r"|dial tcp|context deadline|request canceled|403|toomanyrequests|rate limit)",
             r"(?:pull access denied|no basic auth credentials|toomanyrequests:)",
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff).{0,400}"
-            r"(?:denied|[Uu]nauthorized|timeout|40[13]\b)",
+            r"(?:denied|[Uu]nauthorized|timeout|40[13]\b|dial tcp|failed to do request|no such host|refused)",
             r"unable to retrieve ecr registry auth",
             r"requested access to the resource is denied",
             r"Error response from daemon: (?:Get|Head) \W?https?://.{1,200}/v2/.{0,200}"
@@ -273,6 +286,7 @@ SIGNATURES: Final = (
             r"CannotPull(?:ECR)?ContainerError",
             r"manifest (?:for \S+ not found|unknown)",
             r"(?:Failed to pull image|ErrImagePull|ImagePullBackOff|InvalidImageName)",
+            r"failed to resolve reference \"[^\"]{1,300}\": .{1,300}: not found",
         ),
         "The image could not be pulled: check that the tag was pushed to the registry.",
         YES,
@@ -352,12 +366,12 @@ WRAPPERS: Final = any_of(
     r"Worker \(pid:\d+\) (?:exited with code [1-9]|was sent SIG(?:ABRT|SEGV|BUS|ILL|FPE))",
     r"Application (?:run failed|startup failed)|APPLICATION FAILED TO START",
     r"^npm (?:ERR!|error)|ELIFECYCLE|error Command failed",
-    r"exited with code [1-9]|exit(?:ed)? (?:status|code)[ :]+[1-9]|terminated with exit code [1-9]",
+    r"exited with code \[?[1-9]|exit(?:ed)? (?:status|code)[ :]+[1-9]|terminated with exit code [1-9]",
     r"stopped \(rc=-?[1-9]|\(exit status [1-9]; not expected\)|gave up: .{1,60} entered FATAL state",
     r"Main process exited, code=exited, status=[1-9]|Failed with result 'exit-code'",
     r"unable to load app 0 \(mountpoint=|no python application found|Error: Command failed",
     r"Process completed with exit code [1-9]|Back-off restarting failed container|CrashLoopBackOff",
     r"Essential container in task exited|Task failed (?:ELB|container) health checks",
-    r"app crashed - waiting for file changes|no app loaded\. GAME OVER",
+    r"app crashed - waiting for file changes|no app loaded\. GAME OVER|had too many unstable restarts",
 )
 """Lines that say that something failed and not what; the cause stands above them."""

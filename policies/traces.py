@@ -38,6 +38,14 @@ CONTEXTS: Final = (
         "db_down",
     ),
     Context(
+        any_of(r"self[- ]signed certificate|unable to (?:get local issuer|verify the first) certificate"),
+        any_of(
+            r"node_modules[/\\](?:pg|pg-pool|mysql2?|mariadb|typeorm|knex|sequelize|@prisma)\b",
+            r"[/\\](?:asyncpg|psycopg2?|pymysql|MySQLdb|aiomysql)[/\\]|\b(?:org\.postgresql|com\.mysql|Npgsql)\.",
+        ),
+        "db_tls",
+    ),
+    Context(
         any_of(
             r"^(?:\[?ZodError|.{0,60}[Ii]nvalid environment|.{0,60}[Cc]onfig(?:uration)? validation error)"
         ),

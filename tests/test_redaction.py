@@ -142,6 +142,8 @@ LEFT = (
     "gcr.io/project/image@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "pass: 12 fail: 0 skip: 3",
     "test_login_password PASSED [ 10%]",
+    "[ActionDispatch::HostAuthorization::DefaultResponseApp] Blocked hosts: 10.0.3.7:3000",
+    "NoMethodError in Users::SessionCookie::Jar#read",
     "csrf verification failed: CSRF token missing",
     'oauth2: "invalid_grant" "Token has been expired or revoked."',
     "Starting token refresh: interval=300s",
