@@ -17,8 +17,9 @@ from bot.git_names import BadName, branch_name, full_sha, shown_path
 from bot.mirror import DEFAULT_MAX_BYTES, Credentials, Mirror, keep_within
 from bot.mirror_progress import CloneProgress, clones_in_progress
 from bot.relanding import RelandBranch, Relander
-from bot.revert_history import CommitRecord, Source, read_since, shape_on, undone_by
+from bot.revert_history import CommitRecord, Source, read_since, shape_on
 from bot.revert_on_mirror import MirrorRevert, head_of, source_of
+from bot.revert_undone import undone_by
 from bot.revert_worktree import CommitIdentity, sweep
 from policies.facts import CommitFacts, Reverted, RevertOutcome, RollbackOrder
 from policies.revert_message import (

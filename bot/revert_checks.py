@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.git_door import GitFailed
-from bot.revert_history import CommitRecord, Since, Source, own_revert, read_since, shape_on, undone_by
+from bot.git_names import shown_path
+from bot.revert_history import CommitRecord, Since, Source, own_revert, read_since, shape_on
+from bot.revert_undone import came_back, undone_by
 from bot.revert_worktree import CommitIdentity
 from policies.facts import CommitShape, RevertOutcome
 from policies.mainline import Mainline
@@ -140,10 +142,26 @@ def _decided(
         by = undone_by(source, record, mainline, since)
         if by:
             undone[sha] = by
-            notes.append(f"{sha[:12]} was already reverted by {by[:12]}.")
+            notes += _again(source, record, mainline, since, by)
         else:
             todo.append(Todo(record, mainline))
+    if todo:
+        notes += [f"{sha[:12]} was already reverted by {by[:12]}." for sha, by in undone.items()]
     return tuple(todo), tuple(notes), undone
+
+
+def _again(
+    source: Source, record: CommitRecord, mainline: Mainline, since: Since, by: str
+) -> tuple[str, ...]:
+    """What of a change that was taken back stands there again: it came with a commit of its own."""
+    paths, came_with = came_back(source, record, mainline, since, by)
+    if not paths:
+        return ()
+    where = listed(
+        [shown_path(path) for path in paths[:5]] + ([f"{len(paths) - 5} more"] if paths[5:] else [])
+    )
+    ask = f": revert {came_with[:12]}, which brought it." if came_with else ", so look at it."
+    return (f"But something of {record.sha[:12]} is on {since.head[:12]} again, in {where}{ask}",)
 
 
 def refused(head: str, reason: str, command: str | None = None) -> NotPossible:

@@ -14,11 +14,9 @@ from pathlib import Path
 from bot.git_door import NO_INDEX, GitDoor, GitFailed
 from policies.facts import CommitShape
 from policies.mainline import Mainline, TipBefore, mainline_of
-from policies.revert_message import is_rollback_of, reverts_claimed
+from policies.revert_message import is_rollback_of
 
 _TIPS_ASKED = 3
-_COMPARED_AT_MOST = 2000
-"""Commits since the culprit whose diffs are compared with it; beyond that only claims in messages are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +41,6 @@ class ObjectFact:
     sha: str
     kind: str
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inverse:
-    """A commit that takes another's change back exactly (`off`) or brings it in again."""
-
-    sha: str
-    off: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,70 +239,3 @@ def _sides(source: Source, parents: tuple[str, ...], tip: str) -> tuple[int, ...
     if tip in parents:
         return (parents.index(tip) + 1,)
     return tuple(number for number, parent in enumerate(parents, start=1) if source.is_ancestor(tip, parent))
-
-
-def undone_by(source: Source, record: CommitRecord, mainline: Mainline, since: Since) -> str | None:
-    """The commit that took `record`'s change back and was not itself undone since; None while it is in force.
-
-    Proven by content, in the order things happened: a commit whose change is the exact inverse switches it
-    off, one whose change is the same switches it on again (a reland). Messages only point at where to
-    look."""
-    later = [each for each in since.line() if each.sha != record.sha and each.parents]
-    if record.sha in {each.sha for each in since.line()}:
-        later = later[: [each.sha for each in since.line()].index(record.sha)]
-    claimed = {each.sha for each in since.commits if record.sha in reverts_claimed(each.message)}
-    if len(later) > _COMPARED_AT_MOST:
-        later = [each for each in later if each.sha in claimed]
-    if not later or mainline.shape is CommitShape.ROOT:
-        return None
-    base = record.parents[max(mainline.parent, 1) - 1]
-    state: str | None = None
-    for each in _toggles(source, base, record.sha, tuple(reversed(later))):
-        state = each.sha if each.off else None
-    return state
-
-
-def _toggles(source: Source, base: str, sha: str, later: tuple[CommitRecord, ...]) -> list[Inverse]:
-    (change,) = source.changes_between([(base, sha)])
-    touched = {path for path, _, _ in change}
-    if not touched:
-        return []
-    same, inverse = set(change), {(path, new, old) for path, old, new in change}
-    ids: dict[str, bytes] = {}
-    found = []
-    for each, theirs in zip(later, _changes_of(source, later), strict=True):
-        if {path for path, _, _ in theirs} != touched:
-            continue
-        if set(theirs) in (same, inverse):
-            found.append(Inverse(each.sha, set(theirs) == inverse))
-            continue
-        if not ids:
-            ids = {"same": source.patch_id(base, sha), "inverse": source.patch_id(sha, base)}
-        patch = source.patch_id(each.parents[0], each.sha)
-        if patch and patch in ids.values():
-            found.append(Inverse(each.sha, patch == ids["inverse"]))
-    return found
-
-
-def _changes_of(
-    source: Source, records: tuple[CommitRecord, ...]
-) -> list[tuple[tuple[bytes, bytes, bytes], ...]]:
-    """The change of each commit against its first parent, all in one command."""
-    lines = "".join(f"{each.sha} {each.parents[0]}\n" for each in records)
-    answer = source.door.run(
-        "diff-tree", "--stdin", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff",
-        "--no-textconv", "--always", git_dir=source.git_dir, stdin=lines.encode(),
-        env={"GIT_INDEX_FILE": NO_INDEX},
-    )  # fmt: skip
-    groups: dict[str, list[bytes]] = {}
-    current: list[bytes] = []
-    fields = answer.fields()
-    i = 0
-    while i < len(fields):
-        if fields[i].startswith(b":"):
-            current += fields[i : i + 2]
-            i += 2
-        else:
-            current = groups.setdefault(fields[i].strip().decode(), [])
-            i += 1
-    return [raw_changes(groups.get(each.sha, [])) for each in records]

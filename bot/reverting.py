@@ -56,14 +56,14 @@ def prepare(scratch: Scratch, source: Source, head: str, request: RevertRequest)
     try:
         todo, notes, undone = checked(source, head, request)
         if not todo:
-            return _already(source, head, undone)
+            return _already(source, head, undone, notes)
         done = _revert_all(scratch, source, head, request, todo)
         return _judged(scratch, request, head, todo, undone, notes, done)
     except NotPossible as answer:
         return answer.prepared
 
 
-def _already(source: Source, head: str, undone: dict[str, str]) -> Prepared:
+def _already(source: Source, head: str, undone: dict[str, str], notes: tuple[str, ...]) -> Prepared:
     by = tuple(dict.fromkeys(undone.values()))
     tree = source.objects([f"{head}^{{tree}}"])[f"{head}^{{tree}}"]
     return Prepared(
@@ -72,6 +72,7 @@ def _already(source: Source, head: str, undone: dict[str, str]) -> Prepared:
         head,
         by,
         tree.sha if tree else None,
+        notes=notes,
     )
 
 

@@ -128,6 +128,39 @@ def test_a_tree_or_tag_is_no_commit(history: History):
 # --- reverted before ------------------------------------------------------------------------------
 
 
+def test_what_came_back_in_part_after_a_revert_is_told_with_the_commit_that_brought_it(history: History):
+    history.switch("feature", "develop")
+    bad = TEN.replace("line 1\n", "bad one\n").replace("line 8\n", "bad two\n")
+    history.commit("Feature", {"new.txt": "1\n", "other.txt": "2\n", "app.py": bad})
+    history.switch("develop")
+    merge = history.merge("feature", message="Merge branch 'feature'")
+    git(history.work, "revert", "-m", "1", "--no-edit", merge)
+    assert revert(history, merge).notes == ()
+    for path, text in (("new.txt", "1\n"), ("app.py", TEN.replace("line 8\n", "bad two\n"))):
+        again = history.commit("Some of it is back", {path: text})
+        history.commit("Something else", {"README.md": "more\n"})
+        done = revert(history, merge)
+        assert done.outcome is ALREADY
+        assert done.notes == (
+            f"But something of {merge[:12]} is on {done.head[:12]} again, in {path}: revert {again[:12]}, which "
+            "brought it.",
+        )
+        git(history.work, "reset", "-q", "--hard", "HEAD~2")
+
+
+def test_later_work_on_the_same_lines_does_not_undo_a_revert(history: History):
+    history.switch("feature", "develop")
+    history.commit("Feature", {"new.txt": "1\n", "app.py": TEN.replace("line 1\n", "bad one\n")})
+    history.switch("develop")
+    merge = history.merge("feature", message="Merge branch 'feature'")
+    git(history.work, "revert", "-m", "1", "--no-edit", merge)
+    history.commit(
+        "Other work", {"new.txt": "something else\n", "app.py": TEN.replace("line 1\n", "better\n")}
+    )
+    done = revert(history, merge)
+    assert (done.outcome, done.notes) == (ALREADY, ())
+
+
 def test_a_persons_own_revert_counts_as_already_reverted(history: History):
     merge = history.merged({"app.py": TEN.replace("line 3", "three")})
     git(history.work, "revert", "-m", "1", "--no-edit", merge)
