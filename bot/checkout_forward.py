@@ -239,9 +239,14 @@ def _apply(checkout: Checkout, journal: Journal, stashed: str, identity: CommitI
     answer = checkout.git("stash", "apply", "--index", "--quiet", stashed, ok=(), env=identity.env())
     if answer.code != 0:
         journals.reset_to_new(checkout, journal)
+        # What was staged cannot conflict in the index; without --index git leaves markers in the files.
+        option = "" if "--index" in answer.err else "--index "
+        both = [name for name in journal.kept if name in journal.touched] or list(journal.kept)
+        others = [name for name in journal.kept if name not in both]
+        also = f", with those to {named(others)}" if others else ""
         return (
-            f"Your uncommitted changes to {named(journal.kept)} conflict with the revert. They are safe in "
-            f"the stash {journal.label!r}; bring them back with: git stash apply --index {stashed}",
+            f"Your uncommitted changes to {named(both)} conflict with the revert. They are safe in "
+            f"the stash {journal.label!r}{also}; bring them back with: git stash apply {option}{stashed}",
         )
     root, store = checkout.work_tree, checkout.own_folder / "journal" / "kept"
     for name, kept in journal.kept.items():

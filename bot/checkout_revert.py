@@ -152,6 +152,7 @@ def _attempt(run: _Run) -> Prepared:
             ),
             run.identity,
             known_tips=_known_tips(checkout, branch),
+            has_upstream=checkout.value(f"branch.{branch}.merge") is not None,
         )
         source = place.source(checkout.tips_seen(branch), _repository_name(run))
         prepared = prepare(place, source, base, request)
@@ -236,7 +237,7 @@ def _push(run: _Run, remote: _Remote, place: Scratch, prepared: Prepared) -> Pre
         "Nothing was changed. Make it on a branch of its own and open a pull request.",
         prepared.head,
         command=f"git switch -c rollback/{prepared.commits[-1][:12]} {shlex.quote(remote.branch)} && "
-        f"git revert -m 1 {' '.join(run.asked.commits)}",
+        f"git revert -m 1 {' '.join(prepared.taken_back)}",
     )
 
 
@@ -284,7 +285,8 @@ def _adopt(run: _Run, place: Scratch, new: str, local: str) -> None:
 def _dry(prepared: Prepared) -> Prepared:
     if prepared.outcome is not RevertOutcome.REVERTED:
         return prepared
-    return replace(prepared, reason=f"Dry run, nothing was changed. {prepared.reason}", commits=())
+    would = prepared.reason.replace("Reverted ", "It would revert ", 1)
+    return replace(prepared, reason=f"Dry run, nothing was changed. {would}", commits=())
 
 
 # --- who, where -----------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ class RevertRequest:
     """What to revert on which branch, in whose name; `commits` in any order, full hashes.
 
     `good_tree_of` is the last good commit: when the head is one of `commits`, the tree must come out as its
-    tree. `known_tips` are (sha, how it is known) that were the branch's tip at some time before."""
+    tree. `known_tips` are (sha, how it is known) that were the branch's tip at some time before.
+    `has_upstream`: a person who is told a command can pull the branch first."""
 
     branch: str
     commits: tuple[str, ...]
@@ -32,13 +33,15 @@ class RevertRequest:
     identity: CommitIdentity
     good_tree_of: str | None = None
     known_tips: tuple[tuple[str, str], ...] = ()
+    has_upstream: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A revert that is ready to push (`outcome` REVERTED, `commits` oldest first), or why there is none.
 
-    `found` marks commits of ours that were on the branch already: there is nothing to push."""
+    `found` marks commits of ours that were on the branch already: there is nothing to push. `taken_back` are the
+    commits that were reverted, in the order in which they were: newest first."""
 
     outcome: RevertOutcome
     reason: str
@@ -49,6 +52,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     command: str | None = None
     found: bool = False
+    taken_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,7 @@ def _judged(
         done.commits,
         done.tree,
         notes=notes,
+        taken_back=tuple(each.record.sha for each in todo if each.record.sha not in done.empty),
     )
 
 
@@ -240,6 +241,7 @@ def _conflict(
     option = "-Xrenormalize " if again.end is StepEnd.CLEAN else ""
     if option:
         extra = ("Only line endings are in the way: with -Xrenormalize it would revert cleanly.",)
+    pull = "git pull --ff-only && " if request.has_upstream else ""
     return Prepared(
         RevertOutcome.CONFLICT,
         f"Reverting {done.at[:12]} conflicts with later changes on {request.branch}{where}."
@@ -247,5 +249,5 @@ def _conflict(
         head,
         conflicts=paths,
         notes=(*notes, *extra),
-        command=f"git switch {on} && git pull --ff-only && git revert -m 1 {option}{shas}",
+        command=f"git switch {on} && {pull}git revert -m 1 {option}{shas}",
     )

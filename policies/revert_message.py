@@ -103,12 +103,12 @@ def revert_message(
 ) -> str:
     """The whole message of the commit that reverts `sha`.
 
-    `subject` is the reverted commit's first line, `mainline` the parent whose tree comes back when `sha` is a
+    `subject` is the reverted commit's first line, `mainline` the parent that `sha` changed when it is a
     merge, `sign_off` the `Name <mail>` of a sign-off. Every line of ours begins with a letter, so that no
     `commit.cleanup` drops it."""
     paragraphs = [revert_subject(subject, sha), f"This reverts commit {sha}."]
     if mainline:
-        paragraphs[-1] += f"\nIt was a merge; this brings back the tree of its parent {mainline}."
+        paragraphs[-1] += f"\nIt was a merge; this reverses the changes it made to its parent {mainline}."
     if trailers.reason:
         paragraphs.append(f"Rolled back because: {harmless(trailers.reason)}")
     lines = [

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bot.checkout_revert import ByHand, revert_by_hand
-from tests.git_histories import git
+from tests.git_histories import git, run_git
 from tests.operator_checkouts import ALREADY, REFUSED, REVERTED, TEN, Person, head
 
 
@@ -128,6 +128,22 @@ def test_work_that_conflicts_stays_in_the_stash_with_the_command(person: Person)
     assert git(person.path, "show", f"{sha}:app.py").decode() == mine
     assert person.status() == ""
     assert (person.path / "app.py").read_text() == TEN
+
+
+def test_staged_work_that_conflicts_is_brought_back_by_the_command_that_is_printed(person: Person):
+    person.stage("app.py", TEN.replace("line 2", "MINE INSTEAD"))
+    person.stage("README.md", "mine too\n")
+    (note,) = [note for note in person.revert().notes if "stash" in note]
+    assert note.startswith("Your uncommitted changes to app.py conflict with the revert.")
+    assert "with those to README.md; bring them back with: git stash apply " in note
+    assert run_git(person.path, *note.rpartition("git ")[2].split()).returncode == 1
+    assert "MINE INSTEAD" in (person.path / "app.py").read_text()
+    assert (person.path / "README.md").read_text() == "mine too\n"
+
+
+def test_a_dry_run_says_what_it_would_do(person: Person):
+    said = person.revert(dry_run=True).reason
+    assert said.startswith(f"Dry run, nothing was changed. It would revert {person.merge[:12]} (")
 
 
 def test_a_branch_that_is_not_checked_out_only_moves_its_ref(person: Person):

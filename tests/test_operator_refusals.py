@@ -116,6 +116,31 @@ def test_a_conflict_names_the_paths(person: Person):
     assert person.state() == before
 
 
+def test_after_a_refused_push_of_several_the_printed_command_reverts_them(person: Person):
+    good = person.history.tree(person.good)
+    newer = person.history.merged({"app.py": TEN.replace("line 2", "BROKEN AGAIN")}, feature="newer")
+    person.history.push()
+    person.history.hook("pre-receive", PROTECTED)
+    done = person.revert(person.merge, newer, push=True)
+    assert done.outcome is REFUSED and done.command is not None
+    subprocess.run(
+        ["bash", "-c", f"GIT_EDITOR=true; export GIT_EDITOR; {done.command}"], cwd=person.path, check=True
+    )
+    assert git(person.path, "rev-parse", "HEAD^{tree}").decode().strip() == good
+
+
+def test_nobody_without_an_upstream_is_told_to_pull(person: Person):
+    person.history.commit("On top", {"app.py": TEN.replace("line 2", "OTHER")})
+    told = person.revert().command
+    assert told == f"git switch develop && git revert -m 1 {person.merge}"
+    person.history.push()
+    git(person.path, "branch", "-q", "--set-upstream-to", "origin/develop", "develop")
+    assert (
+        person.revert().command
+        == f"git switch develop && git pull --ff-only && git revert -m 1 {person.merge}"
+    )
+
+
 def test_two_runs_at_once_do_not_meet(person: Person):
     from bot.failures import CannotRevert
     from bot.operator_checkout import held, open_checkout

@@ -41,7 +41,7 @@ def test_the_whole_message():
         'Revert "Merge pull request #42 from acme/uploads"\n'
         "\n"
         f"This reverts commit {SHA}.\n"
-        f"It was a merge; this brings back the tree of its parent {PARENT}.\n"
+        f"It was a merge; this reverses the changes it made to its parent {PARENT}.\n"
         "\n"
         "Rolled back because: failed (3) > limit (2)\n"
         "\n"
