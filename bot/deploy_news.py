@@ -44,10 +44,10 @@ class DeployNews:
         """See `watching.DeployHistory`. Blocks."""
         return self._past.revert_deployed_at(incident, plan)
 
-    async def superseded_by(self, deploy: Deploy) -> str | None:
-        """See `watching.DeployHistory`; may tell it up to five seconds late. Raises CannotStore."""
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None:
+        """See `watching.DeployHistory`; may tell it up to five seconds late, `right_now` never. Raises CannotStore."""
         now_s = self._now()
-        if deploy.completed_at_s > now_s - WINDOW_S:
+        if not right_now and deploy.completed_at_s > now_s - WINDOW_S:
             if not 0 <= now_s - self._read_at_s < REREAD_S:
                 if self._reading is None or self._reading.done():
                     self._reading = asyncio.get_running_loop().create_task(self._read(now_s))

@@ -32,7 +32,7 @@ class Looking(Protocol):
         self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
     ) -> HealthSample: ...
 
-    async def superseded_by(self, deploy: Deploy) -> str | None: ...
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None: ...
 
 
 class OneWatch:
@@ -128,7 +128,8 @@ class OneWatch:
         sample = await self._eyes.look_and_keep(deploy, plan, since_s, self._now, crash=crash.found)
         verdict = self._judged.see(sample)
         crash.consider(sample)
-        newer = await self._eyes.superseded_by(deploy)
+        # Before a deploy is blamed, whether it still is the newest is looked up, not remembered.
+        newer = await self._eyes.superseded_by(deploy, right_now=verdict.status == Health.UNHEALTHY)
         if newer is not None:
             reason = f"Superseded: {newer} was deployed; its own guard watches from then on."
             verdict = Verdict(Health.UNKNOWN, reason, "superseded")

@@ -76,8 +76,9 @@ class DeployHistory(Protocol):
         """When a deploy that contains the incident's revert completed (epoch s), None if none is known."""
         ...
 
-    async def superseded_by(self, deploy: Deploy) -> str | None:
-        """The sha of a newer completed deploy of another commit to the same service, None if there is none."""
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None:
+        """The sha of a newer completed deploy of another commit to the same service, None if there is none.
+        Only `right_now` must the answer not be some seconds old."""
         ...
 
 
@@ -282,9 +283,9 @@ class Eyes:
         crash = CrashLook(self._evidence, deploy, plan, found=crashed)
         return await OneWatch(self, deploy, plan, judged, crash, now).until_ended(interrupted)
 
-    async def superseded_by(self, deploy: Deploy) -> str | None:
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None:
         """See `DeployHistory`."""
-        return await self._history.superseded_by(deploy)
+        return await self._history.superseded_by(deploy, right_now=right_now)
 
     async def until_recovered(self, incident: Incident, plan: Plan) -> Watched | None:
         """While nobody acted: poll until the service is well again, or `decide_within_s` is up (None)."""

@@ -42,7 +42,7 @@ class WorkerProcess:
     log: Path
 
     def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        if self.process.poll() is None:  # one that ended may have given its number to somebody else
             os.killpg(self.process.pid, number)
 
     @property

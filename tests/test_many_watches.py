@@ -160,6 +160,16 @@ async def test_only_the_watch_with_a_newer_deploy_asks_which_one_it_is() -> None
     assert past.asked == [old.service]
 
 
+async def test_before_a_deploy_is_blamed_nothing_remembered_counts() -> None:
+    past = Past()
+    deploy = deploy_of("service", 900.0)
+    news = DeployNews(past, past, now=lambda: 1000.0)
+    assert await news.superseded_by(deploy) is None
+    past.newer_sha = "f" * 40  # it came right after that look
+    assert await news.superseded_by(deploy) is None
+    assert await news.superseded_by(deploy, right_now=True) == "f" * 40
+
+
 async def test_a_deploy_older_than_the_common_look_is_asked_for_by_itself() -> None:
     past = Past()
     news = DeployNews(past, past, now=lambda: 1000.0 + WINDOW_S)

@@ -31,6 +31,7 @@ class Site:
         self.answer = answer
         self.polls = 0
         self.newer_after_polls: int | None = None
+        self.newer_unnoticed: str | None = None
 
     async def look_and_keep(
         self, deploy: Deploy, plan: Plan, since_s: float, now: Clock, *, crash: bool = False
@@ -39,7 +40,9 @@ class Site:
         await asyncio.sleep(0)
         return HealthSample(now() - since_s, self.answer(self.polls), crash=crash)
 
-    async def superseded_by(self, deploy: Deploy) -> str | None:
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None:
+        if right_now and self.newer_unnoticed is not None:
+            return self.newer_unnoticed
         has_come = self.newer_after_polls is not None and self.polls >= self.newer_after_polls
         return "abc1234" if has_come else None
 
@@ -85,6 +88,13 @@ async def test_a_newer_deploy_ends_it() -> None:
     assert (
         watched is not None and watched.verdict.rule == "superseded" and "abc1234" in watched.verdict.reason
     )
+
+
+async def test_a_deploy_is_not_blamed_for_what_a_newer_one_does_that_was_not_noticed_yet() -> None:
+    site = Site(lambda poll: GOOD if poll < 3 else BAD)
+    site.newer_unnoticed = "abc1234"
+    watched = await watch_of(site).until_ended()
+    assert watched is not None and watched.verdict.rule == "superseded"
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1], ids=["before it began", "in the middle"])

@@ -84,7 +84,7 @@ class Outside:
         self.captures += 1
         return self.evidence
 
-    async def superseded_by(self, deploy: Deploy) -> str | None:
+    async def superseded_by(self, deploy: Deploy, *, right_now: bool = False) -> str | None:
         return self.newer
 
     def revert_deployed_at(self, incident: Incident, plan: Plan) -> float | None:
