@@ -14,17 +14,18 @@ from typing import Annotated, Final
 import typer
 
 from policies.causes import in_words
-from policies.cleaning import decode, has_terminal_codes, plain
+from policies.cleaning import decode, plain
 from policies.diagnosis import MAX_LINES, diagnose
 from policies.novelty import new_lines
-from policies.redaction import redact, redact_bytes
+from policies.redaction import redact
+from policies.redaction_view import redact_raw, unfinished
 
 PANEL: Final = "Tools"
 BLOCK_BYTES: Final = 1 << 20
 LONGEST_LINE_BYTES: Final = 8 << 20
 IDLE_S: Final = 0.3
 KEY_BYTES: Final = 32_768
-"""A private key is shorter; a block that ends inside one waits for its end."""
+"""A private key is shorter; input that pauses inside one, or inside a YAML block, is held until that ends."""
 
 FileArgument = Annotated[Path, typer.Argument(help="A log file; - reads standard input.", show_default=False)]
 
@@ -86,16 +87,12 @@ def redact_file(file: FileArgument = Path("-")) -> None:
     """
     out = sys.stdout.buffer
     for block in _blocks(file):
-        data = block
-        if has_terminal_codes(decode(block)):
-            # Sequences and invisible characters can split a token, so they go first.
-            data = plain(decode(block)).encode("utf-8", "replace")
-        out.write(redact_bytes(data)[0])
+        out.write(redact_raw(block)[0])
         out.flush()
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
-    """The input in blocks of whole lines that end in no private key; what has come is not kept waiting."""
+    """The input in blocks of whole lines, none ending inside a secret of several; what has come is not kept waiting."""
     try:
         descriptor = sys.stdin.fileno() if str(file) == "-" else os.open(file, os.O_RDONLY)
     except OSError as error:
@@ -135,10 +132,9 @@ def _cut(held: bytes) -> int:
     if not end:
         # One endless line: cut it where no token stands, or somewhere, before it fills the memory.
         return 0 if len(held) < LONGEST_LINE_BYTES else held.rfind(b" ") + 1 or len(held)
-    begin = held.rfind(b"-----BEGIN", max(0, end - KEY_BYTES), end)
-    if begin != -1 and held.find(b"-----END", begin, end) == -1:
-        return held.rfind(b"\n", 0, begin) + 1
-    return end
+    tail = max(0, end - KEY_BYTES)
+    begin = unfinished(held[tail:end])
+    return end if begin is None else held.rfind(b"\n", 0, tail + begin) + 1
 
 
 def _unreadable(file: Path, error: OSError) -> typer.Exit:

@@ -18,9 +18,9 @@ MAX_LINE_CHARS: Final = 2_000
 HEAD_SHARE: Final = 0.25
 """Of what is kept, the part from the beginning: the crash is at the end, its cause often at the start."""
 
-# Each pattern stops at the next ESC or line end, so that a text of nothing but openers costs linear time.
+# Each pattern stops at the next opener or line end, so that a text of nothing but openers costs linear time.
 _STRINGS: Final = re.compile(
-    "(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)"
+    "(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])(?P<carried>[^\x07\x1b\x90\x98\x9c-\x9f\n]*)(?:\x07|\x1b\\\\|\x9c)"
 )
 _CSI: Final = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")
 _ESCAPE: Final = re.compile("\x1b[ -/]*[0-~]?")
@@ -32,6 +32,12 @@ _INVISIBLE: Final = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"  # zero width, bidi
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # musical format, tags, variation selectors
 )
+CODE_BEGINS: Final = re.compile(f"{_INVISIBLE.pattern[:-1]}\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
+CODE: Final = re.compile(
+    f"{_STRINGS.pattern}|{_CSI.pattern}|{_ESCAPE.pattern}|\r(?=\n)|(?P<line_end>[\r\x0b\x0c\x85\u2028\u2029])"
+    f"|(?P<space>[\x1c-\x1f])|{_INVISIBLE.pattern}+"
+)
+"""One of what `plain` takes out or writes anew; begins with one of `CODE_BEGINS`."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 LONGEST_RUN: Final = 32
 _BACKTICKS: Final = re.compile("`+")
@@ -64,11 +70,6 @@ def plain(text: str) -> str:
         text = _ESCAPE.sub("", text)
     text = _LINE_ENDS.sub("\n", text).translate(_UNIT_SEPARATORS)
     return _SURROGATE.sub("\ufffd", _INVISIBLE.sub("", text))
-
-
-def has_terminal_codes(text: str) -> bool:
-    """Whether `plain` would drop or change more than line ends."""
-    return bool(_INVISIBLE.search(text))
 
 
 def clean(

@@ -1,7 +1,7 @@
 """Removes secrets from text, whole and before anything is cut, in time linear in the text.
 
-Four readers mark what they know (shapes of tokens, names of values, places, randomness); the marks are merged and
-replaced at once, so that no rule sees what another has left of a token.
+Readers mark what they know (shapes of tokens, names of values, places, blocks, sentences, randomness); the marks
+are merged and replaced at once, so that no rule sees what another has left of a token.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import re2
 
+from policies.redaction_blocks import blocks
 from policies.redaction_encoded import encoded
 from policies.redaction_pairs import is_secret_name as _is_secret_name
 from policies.redaction_pairs import pairs
 from policies.redaction_places import places
+from policies.redaction_prose import told
 from policies.redaction_random import random_tokens
 from policies.redaction_shapes import SHAPES
 
@@ -59,7 +61,8 @@ def _literal(shape: str) -> bytes:
 _SHAPES: Final = tuple((_literal(shape), _compiled(shape)) for shape in SHAPES)
 
 
-def _shaped(data: bytes) -> list[tuple[int, int]]:
+def shaped_spans(data: bytes) -> list[tuple[int, int]]:
+    """Where tokens stand whose shape alone says what they are."""
     return [
         found.span() for literal, pattern in _SHAPES if literal in data for found in pattern.finditer(data)
     ]
@@ -82,6 +85,11 @@ def redact(text: str, extra: tuple[str, ...] = ()) -> Redacted:
 
 def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
     """The same for bytes of any encoding: what is not a secret comes back byte for byte."""
+    return replaced(data, secret_spans(data, extra))
+
+
+def secret_spans(data: bytes, extra: tuple[str, ...] = ()) -> list[tuple[int, int]]:
+    """Where secrets stand in `data`, in no order; spans may overlap."""
     spans = _found(data)
     spans += encoded(data, _found)
     for pattern in _extra(extra):
@@ -89,19 +97,19 @@ def redact_bytes(data: bytes, extra: tuple[str, ...] = ()) -> tuple[bytes, int]:
             groups = [found.span(index) for index in range(1, pattern.groups + 1)]
             spans += [span for span in groups if span[0] != -1] or [found.span()]
     spans = [(start, end) for start, end in spans if end > start and data[start:end] != _MARK]
-    if not spans:
-        return data, 0
-    return _replace(data, spans + _echoes(data, spans))
+    return spans + _echoes(data, spans)
 
 
 def _found(data: bytes) -> list[tuple[int, int]]:
-    """What the four readers mark."""
+    """What the readers mark."""
     # Blanked to the same length: in `\\nAKIA…` the letter before the token is no letter.
     blanked = _ESCAPED_SPACE.sub(lambda found: b" " * len(found.group()), data) if b"\\" in data else data
-    spans = _shaped(blanked)
+    spans = shaped_spans(blanked)
     spans += random_tokens(blanked)
     spans += places(data)
     spans += pairs(data)
+    spans += blocks(data)
+    spans += told(data)
     return spans
 
 
@@ -134,7 +142,8 @@ def _echoes(data: bytes, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def _replace(data: bytes, spans: list[tuple[int, int]]) -> tuple[bytes, int]:
+def replaced(data: bytes, spans: list[tuple[int, int]]) -> tuple[bytes, int]:
+    """`data` with one placeholder for each stretch that `spans` cover, and how many those are."""
     parts: list[bytes] = []
     at = count = 0
     for start, end in sorted(spans):
@@ -142,8 +151,14 @@ def _replace(data: bytes, spans: list[tuple[int, int]]) -> tuple[bytes, int]:
             continue
         if start > at or not parts:
             parts.append(data[at:start])
-            parts.append(_MARK)
+            parts.append(_mark(data[start:end]))
             count += 1
         at = end
     parts.append(data[at:])
     return b"".join(parts), count
+
+
+def _mark(secret: bytes) -> bytes:
+    # In UTF-16 every other byte is zero: a mark of single bytes would shift all that follows.
+    wide = len(secret) > 2 and not any(secret[1::2])
+    return b"\0".join(_MARK[at : at + 1] for at in range(len(_MARK))) if wide else _MARK

@@ -27,7 +27,9 @@ _NAME: Final = (
     rb"[A-Za-z0-9_.$-]*(?i:pass|pwd|secret|token|key|cred|auth|bearer|jwt|cookie|session|csrf|xsrf|dsn|otp|salt"
     rb"|pepper|hmac|sig|conn|webhook|pin)[A-Za-z0-9_.-]*"
 )
-_PAIR: Final = re2.compile(rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:|%3[Dd])[ \t]*")
+_PAIR: Final = re2.compile(
+    rb"(" + _NAME + rb")(?:\\*[\"'`])?\]?[ \t]*(=>|:=|={1,3}|:|%3[Dd])[ \t]*(?:!![a-z]{2,12}[ \t]+)?"
+)
 _FLAG: Final = re2.compile(rb"(?:^|[\s\"'\[,])--?(" + _NAME + rb")(?:[\"']?,[ \t]*|[ \t]+)")
 _ELEMENTS: Final = tuple(
     re2.compile(pattern)
@@ -147,6 +149,11 @@ def is_secret_name(name: bytes) -> bool:
     return _kind(name) not in (None, _Kind.KEY, _Kind.WEAK)
 
 
+def says_nothing(text: bytes) -> bool:
+    """Whether `text` stands in a value's place without being one: `null`, `****`, `${DB_PASSWORD}`."""
+    return bool(_NOTHING.fullmatch(text[:TELLING]))
+
+
 def _kind_of(word: bytes) -> _Kind | None:
     if word in _PASSWORDS or (word.endswith((b"password", b"passwd")) and len(word) > 7):
         return _Kind.PASSWORD
@@ -171,6 +178,7 @@ _END: Final = re.compile(
 _BRACED: Final = re.compile(rb"\{([^\n{};]{4,200})\}(?=;)")
 _NOTHING: Final = re.compile(
     rb"(?i)(?:none|null|nil|undefined|true|false|yes|no|on|off|unset|empty|missing|not|required|amd64|arm64|i386"
+    rb"|[|>](?:[+-]?[1-9]?|[1-9][+-])"  # how a YAML block begins
     rb"|\*+|x{3,}|\.{2,}(?:\xe2\x80\xa6)?|-+|[\[(<{]+[a-z ]*(?:redacted|filtered|masked|hidden|removed|omitted"
     rb"|protected|sensitive|secret)[^\s]*|redacted|filtered|masked|hidden|<[\w .:'/-]+>?|\$\{[\w.:-]+\}?|\$\(.*"
     rb"|(?-i:\$[A-Z_][A-Z0-9_]*)|%\(\w+\)s?|%s|%\w+%|\{\{.*|\$\{\{.*|\{[\w.]*\}|[({\[]+|0|)[,;.)}\]]*"
@@ -185,6 +193,7 @@ _CODE: Final = re.compile(rb"(?:await |new |not |lambda)?[A-Za-z_]\w*(?:(?:\.|::
 _CALL: Final = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|::|->)\w+)*\([bru]?[\"'].*", re.DOTALL)
 _OBJECT: Final = re.compile(rb"[A-Za-z_$][\w.$]*(?:[{(\[<].*|@[0-9a-f]{4,16}[,;)}\]]*)")
 _FRAME: Final = re.compile(rb"\s*(?:\S+ +\| +)?File \"[^\"\n]{1,400}\", line \d+")
+_NEXT_FLAG: Final = re.compile(rb"-[A-Za-z]{1,2}|--[a-z][a-z0-9-]*(?:=.*)?", re.DOTALL)
 _LONG_HEX: Final = re.compile(rb"[0-9a-f]{20,}|[0-9A-F]{20,}")
 _SENTENCE: Final = re.compile(rb"[A-Z][a-z']*(?: [A-Za-z0-9',.()-]+){2,}[.!]|(?:[a-z']+ ){3,}[a-z']+\.")
 _WORDLIKE: Final = re.compile(rb"(?:[A-Z]?[a-z]{1,24}|[A-Z]{1,24}|[A-Z][a-z]+[A-Z][a-z]+)[.,:;!?)\]]*")
@@ -236,11 +245,22 @@ def _in_code(data: bytes, at: int) -> bool:
     return bool(_FRAME.match(data, above, start))
 
 
+def _attached(data: bytes, at: int) -> bool:
+    """Whether the flag at `at` is `-p` of a MySQL client with the password itself, and no name before one."""
+    if data[at - 1 : at + 1] != b"-p" or data[at - 2 : at - 1] == b"-":
+        return False
+    near = max(0, at - 300)
+    command = data[max(near, data.rfind(b"\n", near, at) + 1) : at].lower()
+    return b"mysql" in command or b"mariadb" in command
+
+
 def _secret(data: bytes, name: Span, separator: bytes, value: tuple[int, int, bool]) -> bool:
     kind = _kind(data[name[0] : name[1]])
     start, end, quoted = value
     text = data[start : min(end, start + TELLING)]
     if kind is None or _NOTHING.fullmatch(text):
+        return False
+    if separator == b"--" and not quoted and (_NEXT_FLAG.fullmatch(text) or _attached(data, name[0])):
         return False
     if separator == b":" and SCOPE.match(text) and data[name[0] : name[0] + 1].isupper():
         return False

@@ -72,7 +72,7 @@ _STATEMENTS: Final = tuple(
         rb"[ \t]*:?[ \t]+(?:\\*[\"'`])([^\n\"'`]{3,})",
         rb"(?i)\bcurl\b[^\n|;]*[ \t](?:-u|--user|--proxy-user)[ \t=]*[\"']?([^\s\"':]*:[^\s\"']+)",
         rb"(?i)\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']+)",
-        rb"(?i)\b(?:mysql|mariadb|mysqldump|mysqladmin)\b[^\n|;]*[ \t]-p(\"[^\"\n]+|'[^'\n]+|[^\s\"']+)",
+        rb"(?i)\b(?:mysql|mariadb)[\w-]*[^\n|;]*?[ \t](?-i:-p)(\"[^\"\n]+|'[^'\n]+|[^\s\"']+)",
         rb"\b(?:response|cnonce)=\"([0-9a-f]{8,})\"",  # digest authentication
         rb"(?i)\bredis-cli\b[^\n|;]*[ \t]-a[ \t]+[\"']?([^\s\"']+)",
         rb"(?i)\bdocker[ \t]+login\b[^\n|;]*[ \t]-p[ \t]+[\"']?([^\s\"']+)",
@@ -213,6 +213,7 @@ def _yaml_secrets(data: bytes) -> Iterator[Span]:
 _HARMLESS: Final = re.compile(
     rb"(?i)(?:\*+|x{3,}|\[?redacted\]?|\$\{?\w+\}?|<[^>]*>|none|null|%\w+%|\{[^}]*\})?"
 )
+_CALLED: Final = re.compile(rb"[A-Za-z]+\([^()]*\)[.,:;]?")  # `expired(401)`
 _LETTERS: Final = re.compile(rb"[A-Za-z]+(?:[-_'/.][A-Za-z]+)*[.,:;!?)\]]*")
 
 
@@ -277,7 +278,8 @@ def _statements(data: bytes) -> Iterator[Span]:
         if (
             not _LETTERS.fullmatch(text)
             and any(48 <= byte <= 57 for byte in text)
-            and text[:1] not in b"([{<$"
+            and text[:1] not in b"([{<$/"
+            and not _CALLED.fullmatch(text)
         ):
             yield found.span(1)
 

@@ -49,6 +49,7 @@ def outside_code(markdown: str) -> str:
         (b"\x1bPdevice\x1b\\after", "after"),
         (b"\x1b(Bascii \x1bM up", "ascii  up"),
         (b"\x1b]unclosed title", "unclosed title"),
+        (b"\xc2\x9dunclosed\xc2\x9dtitle\xc2\x9c text", "unclosed text"),
         (b"one\r\ntwo\rthree", "one\ntwo\nthree"),
         (b"a\x00b\x07c\x08d", "abcd"),
         (b"caf\xc3\xa9 \xff\xfe", "café \ufffd\ufffd"),

@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given as every
+from hypothesis import strategies as st
 
+from bot.cli_evidence import BLOCK_BYTES
+from policies.redaction_view import redact_raw, unfinished
 from tests.patience import PATIENCE_S
 from tests.redaction_cases import survives
 
@@ -80,10 +84,79 @@ def test_redact_changes_nothing_but_secrets() -> None:
     assert done.stdout == ordinary.replace(b"one", b"one [redacted]")
 
 
-def test_redact_finds_a_token_that_colours_split() -> None:
-    done = run("redact", given=f"{TOKEN[:10]}\x1b[0m{TOKEN[10:]}\n".encode())
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (b"caf\xe9\r\nok\r\n\x1b[31mred\r\n\x00\xff", b"caf\xe9\r\nok\r\n\x1b[31mred\r\n\x00\xff"),
+        (b"\x1b[1mpassword=\x1b[31mhunter2x\x1b[0m\r\n\xe9 1%\r2%\n", b"\x1b[1mpassword=\x1b[31m[redacted]\x1b[0m\r\n\xe9 1%\r2%\n"),
+        (b"\xe9 password: |\r\n", b"\xe9 password: |\r\n"),
+        (b"kind: Secret\r\ndata:\r\n  url: aGk=\r\n\x0c", b"kind: Secret\r\ndata:\r\n  url: [redacted]\r\n\x0c"),
+        (b"\x1b]8;;http://x/?token=hunter2x\x07link\x1b]8;;\x07\n", b"\x1b]8;;http://x/?token=[redacted]\x07link\x1b]8;;\x07\n"),
+        ("password=hunter2x\r\nnext\n".encode("utf-16"), "password=[redacted]\r\nnext\n".encode("utf-16")),
+        (b"password: \rhunter2x\xe9\r\n", b"password: \r[redacted]\r\n"),
+    ],
+)  # fmt: skip
+def test_redact_leaves_codes_and_other_encodings(given: bytes, left: bytes) -> None:
+    assert redact_raw(given)[0] == left
+    assert redact_raw(left)[0] == left
 
-    assert done.stdout == b"[redacted]\n"
+
+@pytest.mark.parametrize(
+    "code", ["\x1b[0m", "\x1b[38;5;1m", "\x1b]0;t\x07", "\x00", "\x00\x00", "\r", "\x08", "\u200b", "\x9b1m"]
+)
+def test_redact_finds_a_token_that_codes_split(code: str) -> None:
+    for at in (1, 5, 10, 30):
+        split = f"a\r\n{TOKEN[:at]}{code}{TOKEN[at:]}\r\n".encode() + b"\xe9\n"
+
+        assert redact_raw(split)[0] == b"a\r\n[redacted]\r\n\xe9\n"
+
+
+@every(
+    st.lists(
+        st.sampled_from(
+            [
+                b"\x1b",
+                b"[",
+                b"0m",
+                b"]",
+                b"\x07",
+                b"\r",
+                b"\n",
+                b"\0",
+                b"\xe9",
+                b"\xc2\x9d",
+                b"ok ",
+                b"\xe2\x80\xa8",
+            ]
+        )
+    )
+)
+def test_redact_changes_no_byte_where_nothing_is_secret(parts: list[bytes]) -> None:
+    assert redact_raw(b"".join(parts)) == (b"".join(parts), 0)
+
+
+def test_redact_waits_for_the_end_of_a_yaml_block() -> None:
+    def part(given: bytes) -> bytes | None:
+        at = unfinished(given)
+        return None if at is None else given[at:]
+
+    assert part(b"ok\r\n\x1b[1mpassword: |\r\n  hun\r\n") == b"password: |\r\n  hun\r\n"
+    assert part(b"ok\n- secret: >-\n") == b"- secret: >-\n"
+    assert part(b"password: |\n  hun\nnext\n") is None
+
+    given = b"x\n" * (BLOCK_BYTES // 2 - 8) + b"password: |\n  hunter2\n  rest of it\nlast\n"
+
+    assert (
+        run("redact", given=given)
+        .stdout[-56:]
+        .endswith(b"x\npassword: |\n  [redacted]\n  [redacted]\nlast\n")
+    )
+
+
+def test_redact_of_standard_input_keeps_its_bytes() -> None:
+    given = f"caf\xe9\r\n\x1b[31mred\r\n{TOKEN[:10]}\x1b[0m{TOKEN[10:]}\r\n".encode("latin-1")
+
+    assert run("redact", given=given).stdout == b"caf\xe9\r\n\x1b[31mred\r\n[redacted]\r\n"
 
 
 def test_redact_waits_for_the_end_of_a_key_and_for_nothing_else(tmp_path: Path) -> None:
