@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +31,7 @@ PROCESSES, TOOLS = "Processes", "Tools"
 def web() -> None:
     """Hear webhooks and serve the dashboard (gunicorn, on PORT)."""
     settings = _start("web")
+    _try_what_is_named(settings)
     from bot.serving import serve  # gunicorn is not needed by any other command
 
     serve(settings)
@@ -58,6 +58,7 @@ def migrate() -> None:
 def start() -> None:
     """Run web and worker together on one machine, migrating first. Stop both with Ctrl-C."""
     settings = _start("worker")
+    _try_what_is_named(settings)
     _migrate(settings)
     from honcho.manager import Manager
 
@@ -113,12 +114,25 @@ def _start(role: str) -> Settings:
     return settings
 
 
+def _try_what_is_named(settings: Settings) -> None:
+    """Stop for a file, key or folder that the settings name and that cannot be used. The worker builds its parts of
+    them; the web process would answer for days beside a worker that never starts. Raises BotFailure."""
+    from bot.app_key import usable_key
+    from bot.database_place import make_database_dir
+    from bot.server_config import server_file
+
+    server_file(settings)
+    if settings.app_private_key is not None:
+        usable_key(settings.app_private_key)
+    make_database_dir(settings)
+
+
 def _migrate(settings: Settings) -> None:
     from bot import migrations
+    from bot.database_place import make_database_dir
     from bot.durable import migrate_engine
 
-    if settings.on_sqlite:
-        Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    make_database_dir(settings)
     migrations.migrate(settings.database)
     migrate_engine(settings.database)
 

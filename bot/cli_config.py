@@ -16,6 +16,7 @@ from bot.config_file import read_config
 from bot.config_model import RepositoryFile, ServerFile
 from bot.failures import BadConfiguration
 from bot.github_failures import asking_github
+from bot.server_config import server_file
 from bot.settings import Settings
 
 PANEL = "Tools"
@@ -65,22 +66,44 @@ def explain(
     file: Annotated[Path | None, typer.Option(help="Read this file instead of a repository's.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print every value in force for an environment, with the layer it comes from."""
+    """Print every value in force for an environment, with the layer it comes from.
+
+    Exit 1: the file names environments, and not this one. 2: it is not valid, or not readable.
+    """
     if (repo is None) == (file is None):
         raise BadConfiguration("Say either --repo owner/name or --file PATH.")
     settings = Settings.load()
     data = _read(file) if file else _from_github(settings, repo or "")
     own = read_config(data, RepositoryFile, str(file or CONFIG_PATH)) if data is not None else None
-    from bot.wiring import server_file  # every adapter is imported by it
-
-    resolved = resolve(server_file(settings), own, environment)
+    server = server_file(settings)
+    resolved = resolve(server, own, environment)
+    unknown = _unknown(environment, own, server, str(file or f"{CONFIG_PATH} of {repo}"))
     if as_json:
         values = {key: {"value": v.value, "origin": v.origin} for key, v in sorted(resolved.values.items())}
-        typer.echo(json.dumps({"environment": environment, "file": data is not None, "values": values}))
-        return
-    Console().print(_table(resolved))
-    if data is None:
-        typer.echo(f"There is no {CONFIG_PATH}: the bot only observes.")
+        told = {"environment": environment, "file": data is not None, "problem": unknown, "values": values}
+        typer.echo(json.dumps(told))
+    else:
+        Console().print(_table(resolved))
+        if data is None:
+            typer.echo(f"There is no {CONFIG_PATH}: the bot only observes.")
+        elif unknown:
+            typer.echo(unknown)
+    if unknown:
+        raise typer.Exit(1)
+
+
+def _unknown(
+    environment: str, own: RepositoryFile | None, server: ServerFile | None, source: str
+) -> str | None:
+    """What to say of an environment that the file does not name. A file that names none is for all of them."""
+    names = (own.environments or {}) if own else {}
+    of_server = (server.environments or {}) if server else {}
+    if not names or environment in names or environment in of_server:
+        return None
+    return (
+        f"{source} has no environment {environment!r}, only {', '.join(names)}: the values shown are those for every "
+        "environment. Correct --environment, or add it to the file."
+    )
 
 
 def _table(resolved: Resolved) -> Table:

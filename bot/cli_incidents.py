@@ -12,9 +12,9 @@ from rich.table import Table
 
 from bot.codec import encode
 from bot.comments import headline
+from bot.database_place import existing_store
 from bot.failures import BotFailure
 from bot.settings import Settings
-from bot.store import Store
 from policies.acquittal import Ledger, ledger
 from policies.facts import Incident
 
@@ -37,7 +37,7 @@ def incidents(
     as_json: JsonFlag = False,
 ) -> None:
     """List incidents, or show one with its timeline and every gate of its decision."""
-    store = Store(Settings.load().database)
+    store = existing_store(Settings.load())
     if summary:
         _summarise(ledger(store.incidents(ALL)), as_json)
         return

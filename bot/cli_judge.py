@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def judge(
     traces: Annotated[
-        list[str], typer.Argument(metavar="TRACE.jsonl…", help="Recorded watches, one JSON object a line.")
+        list[str],
+        typer.Argument(
+            metavar="TRACE.jsonl…", help="Recorded watches, one JSON object a line; - reads standard input."
+        ),
     ],
     config: Annotated[
         Path | None, typer.Option("--config", help="Take the limits from this rollback.yml.")

@@ -13,9 +13,9 @@ from bot.codec import encode
 from bot.config import resolve
 from bot.config_file import read_config
 from bot.config_model import RepositoryFile
+from bot.database_place import existing_store
 from bot.failures import BadConfiguration, BotFailure
 from bot.settings import Settings
-from bot.store import Store
 from policies.eligibility import may_roll_back
 from policies.facts import Baseline, Decision, Health, Incident, Watched
 from policies.judgement import Watch
@@ -47,7 +47,7 @@ def replay(
 
     With the limits it was decided by, the answer is the same to the byte; with --config it may be another.
     """
-    incident = Store(Settings.load().database).incident(incident_id)
+    incident = existing_store(Settings.load()).incident(incident_id)
     if incident is None:
         raise BotFailure(f"There is no incident {incident_id}. `rollback-bot incidents` lists them.")
     plan = incident.plan

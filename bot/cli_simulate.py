@@ -44,9 +44,11 @@ def simulate(
 
 
 async def _suppose(settings: Settings, repository: str, number: int, environment: str) -> Decision:
+    from bot.database_place import existing_store
     from bot.wiring import worker_parts  # every adapter is imported by it
     from policies.eligibility import may_roll_back
 
+    existing_store(settings)
     parts = worker_parts(settings)
     deploy = await asyncio.to_thread(_deploy_of, settings, repository, number, environment)
     plan = await parts.eyes.plan(deploy)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bot.database_place import existing_store
 from bot.failures import BadConfiguration
 from bot.settings import Settings
 from bot.store import EVERYWHERE, Store, SwitchName, SwitchRow, branch_target
@@ -56,7 +57,7 @@ def hold(
         _list(as_json, environment, for_, reason)
     else:
         name, target = _switch(repo, environment)
-        _set(name, target, for_, reason)
+        _set(name, target, for_, reason, as_json)
 
 
 def resume(repo: Repo = None, environment: Environment = None, as_json: JsonFlag = False) -> None:
@@ -64,7 +65,7 @@ def resume(repo: Repo = None, environment: Environment = None, as_json: JsonFlag
     if repo is None:
         _list(as_json, environment)
     else:
-        _clear(*_switch(repo, environment))
+        _clear(*_switch(repo, environment), as_json)
 
 
 def freeze(
@@ -80,7 +81,7 @@ def freeze(
     elif not reason.strip():
         raise BadConfiguration("A freeze needs a reason, which everybody it stops is shown: --reason WHY.")
     else:
-        _set(SwitchName.FREEZE, _branch(repo, branch), for_, reason)
+        _set(SwitchName.FREEZE, _branch(repo, branch), for_, reason, as_json)
 
 
 def unfreeze(repo: Repo = None, branch: Branch = None, as_json: JsonFlag = False) -> None:
@@ -88,7 +89,7 @@ def unfreeze(repo: Repo = None, branch: Branch = None, as_json: JsonFlag = False
     if repo is None:
         _list(as_json, branch)
     else:
-        _clear(SwitchName.FREEZE, _branch(repo, branch))
+        _clear(SwitchName.FREEZE, _branch(repo, branch), as_json)
 
 
 def _branch(repo: str, branch: str | None) -> str:
@@ -101,7 +102,7 @@ def _list(as_json: bool, *more: str | None) -> None:
     """Every switch that is on, whoever set it and where; with `more` somebody meant to set one."""
     if any(more):
         raise BadConfiguration("Nothing was changed: name the repository, --repo owner/name (or * for all).")
-    on = Store(Settings.load().database).all_switches(time.time())
+    on = existing_store(Settings.load()).all_switches(time.time())
     if as_json:
         typer.echo(json.dumps({"switches": [switch._asdict() for switch in on]}))
         return
@@ -127,7 +128,7 @@ def audit(
     as_json: JsonFlag = False,
 ) -> None:
     """Who asked for what, where, what was answered, and when; with every switch that is on."""
-    store = Store(Settings.load().database)
+    store = existing_store(Settings.load())
     rows = store.audit_rows(limit, repository=repo, incident_id=incident)
     switches = store.all_switches(time.time())
     if as_json:
@@ -169,23 +170,38 @@ def _duration_s(text: str | None) -> float | None:
     return understood.duration_s
 
 
-def _set(name: SwitchName, target: str, for_: str | None, reason: str) -> None:
+def _set(name: SwitchName, target: str, for_: str | None, reason: str, as_json: bool) -> None:
     now_s, duration_s = time.time(), _duration_s(for_)
     until_s = None if duration_s is None else now_s + duration_s
-    store, who = Store(Settings.load().database), _who()
+    store, who = existing_store(Settings.load()), _who()
     store.set_switch(name, target, actor=who, reason=reason, now_s=now_s, until_s=until_s)
     said = f"on{f' until {_utc(until_s)} UTC' if until_s is not None else ''}"
     _note(store, who, f"{name} {target}", said, now_s, target)
-    typer.echo(f"{name} of {target} is {said}.")
+    if as_json:
+        _print_json(name, target, on=True, until=_iso(until_s), reason=reason or None, by=who)
+    else:
+        typer.echo(f"{name} of {target} is {said}.")
 
 
-def _clear(name: SwitchName, target: str) -> None:
-    store, who, now_s = Store(Settings.load().database), _who(), time.time()
+def _clear(name: SwitchName, target: str, as_json: bool) -> None:
+    store, who, now_s = existing_store(Settings.load()), _who(), time.time()
     was_on = store.end_switch(name, target, now_s, who)
     said = "lifted" if was_on else "was not on"
     _note(store, who, f"lift {name} {target}", said, now_s, target)
-    typer.echo(f"{name} of {target} {'is lifted' if was_on else 'was not on'}.")
+    if as_json:
+        _print_json(name, target, on=False, was_on=was_on, by=who)
+    else:
+        typer.echo(f"{name} of {target} {'is lifted' if was_on else 'was not on'}.")
     raise typer.Exit(0 if was_on else 1)
+
+
+def _print_json(name: SwitchName, target: str, **said: object) -> None:
+    """One object: the switch, the parts of its target as there are, and what was done."""
+    repository, mark, rest = [*re.split(r"([:@])", target, maxsplit=1), "", ""][:3]
+    parts = {} if repository == EVERYWHERE else {"repository": repository}
+    if mark:
+        parts["environment" if mark == ":" else "branch"] = rest
+    typer.echo(json.dumps({"name": str(name), "target": target, **parts, **said}))
 
 
 def _note(store: Store, who: str, what: str, answer: str, at_s: float, target: str) -> None:
@@ -200,6 +216,10 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "somebody"
+
+
+def _iso(at_s: float | None) -> str | None:
+    return None if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
 
 
 def _utc(at_s: float) -> str:

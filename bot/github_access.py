@@ -10,15 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from github import Auth, Github, GithubException, GithubIntegration, GithubRetry
 from github.Repository import Repository
 from github.Requester import Requester
 
+from bot.app_key import usable_key
 from bot.failures import BadSettings, CannotReachForge
 from bot.github_failures import asking_github, once_only
 
@@ -90,7 +89,7 @@ class GitHubAccess:
         self._token = token or ""
         self._app: GithubIntegration | None = None
         if app_id is not None and private_key:
-            self._app = self._as_app(Auth.AppAuth(str(app_id), _pem(private_key)))
+            self._app = self._as_app(Auth.AppAuth(str(app_id), usable_key(private_key)))
         elif app_id is not None and not token:
             raise BadSettings("GITHUB_APP_ID is set without GITHUB_APP_PRIVATE_KEY. Set the App's key too.")
         elif not token:
@@ -255,23 +254,3 @@ def _checked(full_name: str) -> str:
     if not _FULL_NAME.fullmatch(full_name):
         raise CannotReachForge(f"{full_name[:80]!r} is no repository. Name it owner/name.")
     return full_name
-
-
-def _pem(given: str) -> str:
-    text = given.strip().strip("\"'").replace("\\n", "\n")
-    if "-----BEGIN" not in text:
-        try:
-            text = Path(given.strip()).read_text(encoding="ascii")
-        except (OSError, ValueError):
-            raise BadSettings(
-                "GITHUB_APP_PRIVATE_KEY is neither a key in PEM form nor the path of a readable one. "
-                "Download the key from the App's settings."
-            ) from None
-    try:
-        load_pem_private_key(text.encode(), password=None)
-    except (ValueError, TypeError):
-        raise BadSettings(
-            "GITHUB_APP_PRIVATE_KEY is not a private key that can be read. "
-            "Download a new one from the App's settings."
-        ) from None
-    return text

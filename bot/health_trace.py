@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ SAMPLES: Final = 100_000
 TARGETS: Final = 5_000
 MOST_PROBES: Final = 1_000_000
 FARTHEST_S: Final = 10 * 365 * 86_400.0
+STANDARD_INPUT: Final = "standard input"
 GROUP: Final = "targets"
 """The group of targets that name none."""
 
@@ -29,9 +31,9 @@ class _Bad(Exception):
 
 
 def read_trace(path: str) -> tuple[HealthSample, ...]:
-    """The samples of the trace in the file `path`, in the order of time. Raises CannotReadHealth with a
-    sentence that names file and line. May be repeated."""
-    return parse_trace(_bytes(path), path)
+    """The samples of the trace in the file `path` (-: standard input), in the order of time. Raises CannotReadHealth
+    with a sentence that names file and line. May be repeated for a file."""
+    return parse_trace(_bytes(path), STANDARD_INPUT if path == "-" else path)
 
 
 def parse_trace(data: bytes, name: str) -> tuple[HealthSample, ...]:
@@ -69,6 +71,8 @@ def parse_trace(data: bytes, name: str) -> tuple[HealthSample, ...]:
 
 
 def _bytes(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read(FILE_BYTES + 1)
     try:
         with Path(path).open("rb") as file:
             return file.read(FILE_BYTES + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +29,13 @@ OWN_PREFIXES = (
     "SLACK_",
 )
 """A variable that starts like ours and resembles one of ours is a typing mistake, not somebody else's."""
+
+NEAR_ENOUGH, OWN_NEAR_ENOUGH = 0.9, 0.85
+"""How much a name must resemble one of ours (difflib's ratio): whoever starts it unlike ours may mean another thing,
+as BASE_URI (0.88)."""
+
+OTHERS = re.compile(r"DATABASE_URI|[A-Z_]+?_?[0-9]+")
+"""Names near ours that are somebody else's: Flask's address of a database, and the numbered ones (DATABASE_URL_2)."""
 
 
 class Settings(BaseSettings):
@@ -147,12 +155,18 @@ class Settings(BaseSettings):
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = {name.upper() for name in Settings.model_fields}
+    unset = {name for name in known if not environ.get(name, "").strip()}
     found = []
     for name in environ:
-        if name.startswith(OWN_PREFIXES) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            if near:
-                found.append(f"{name} is not a setting; did you mean {near[0]}?")
+        if name in known or OTHERS.fullmatch(name):
+            continue
+        near = []
+        if name.startswith(OWN_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=OWN_NEAR_ENOUGH)
+        elif name.isupper() and name.removesuffix("S") not in known:  # AWS_REGIONS are a list of somebody's
+            near = difflib.get_close_matches(name, unset, n=1, cutoff=NEAR_ENOUGH)
+        if near:
+            found.append(f"{name} is not a setting; did you mean {near[0]}?")
     return found
 
 

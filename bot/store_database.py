@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.failures import CannotStore
+from bot.failures import BadSettings, CannotStore
 
 BUSY_S = 5.0
 """Longest wait for a lock: a webhook must be answered well inside GitHub's ten seconds."""
@@ -27,11 +27,11 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def database_url(given: str) -> sa.URL:
-    """`given` with the driver we use; `postgres://` is understood too. Raises CannotStore."""
+    """`given` with the driver we use; `postgres://` is understood too. Raises BadSettings."""
     try:
         url = sa.make_url(given)
-    except sa.exc.ArgumentError:
-        raise CannotStore(
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number
+        raise BadSettings(
             "DATABASE_URL is not a database address. Use sqlite:////path/rollback.db or "
             "postgresql://user@host/name."
         ) from None
@@ -39,7 +39,7 @@ def database_url(given: str) -> sa.URL:
         return url.set(drivername="postgresql+psycopg")
     if url.drivername in ("sqlite", "postgresql+psycopg"):
         return url
-    raise CannotStore(
+    raise BadSettings(
         f"DATABASE_URL names {url.drivername}, which the bot cannot use: "
         "take sqlite (one machine) or postgresql (many)."
     )
@@ -56,7 +56,8 @@ _making_turns = threading.Lock()
 
 
 def open_engine(given: str, *, pool_size: int = 10, patience_s: float = BUSY_S) -> sa.Engine:
-    """An engine for `given`; connects on first use. Raises CannotStore for an address we cannot use."""
+    """An engine for `given`; connects on first use. Raises BadSettings for an address we cannot use, CannotStore
+    for a folder that cannot be made."""
     url = database_url(given)
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url, pool_size, patience_s)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from bot.acting import Hands
 from bot.aws import AwsClients
 from bot.check_runs import GitHubCheckRuns
-from bot.config_file import read_config
 from bot.config_model import ServerFile
 from bot.conversation import GitHubConversation
 from bot.deploy_news import DeployNews
 from bot.desk import Engine
 from bot.desk_chat import ChatDesk
 from bot.evidence import Capture
-from bot.failures import BadConfiguration, BotFailure
+from bot.failures import BotFailure
 from bot.freezes import Freezes
 from bot.github_access import GitHubAccess
 from bot.github_missed import GitHubMissed
 from bot.http_probe import HttpxProbe
 from bot.places import GitHubPlace
 from bot.repository import CommitIdentity, GitRepositories
+from bot.server_config import server_file
 from bot.settings import Settings
 from bot.siblings import Siblings
 from bot.slack_parts import Slack, slack_parts
@@ -64,21 +64,6 @@ class Worker:
             engine=engine,
             freezes=self.freezes,
         )
-
-
-def server_file(settings: Settings) -> ServerFile | None:
-    """The server-wide configuration that ROLLBACK_CONFIG names. Raises BadConfiguration."""
-    path = settings.rollback_config
-    if path is None:
-        return None
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadConfiguration(
-            f"ROLLBACK_CONFIG names {path}, which cannot be read ({error.strerror}). "
-            "Correct the path or unset the variable."
-        ) from None
-    return read_config(data, ServerFile, str(path))
 
 
 def github_access(settings: Settings) -> GitHubAccess:

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from bot.background import Background
+from bot.database_place import make_data_dir, make_database_dir
 from bot.durable import Engine, new_executor_id, register
 from bot.engine_client import EngineClient
 from bot.failures import BadSettings, BotFailure
@@ -43,7 +44,8 @@ def run_worker(settings: Settings, build: Callable[[Settings], Worker] = worker_
     """Run until SIGTERM or SIGINT; then stop at once and hand unfinished work back. Raises BadSettings.
 
     `build` makes the parts; the crash tests put something between them and the world."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
+    make_database_dir(settings)
     with _only_worker_on_sqlite(settings):
         parts = build(settings)
         parts.store.check_schema()

@@ -118,6 +118,25 @@ def test_targets_may_name_their_groups():
     assert [(t.group, t.target) for t in sample.targets] == [("api", "i-1"), ("targets", "i-2")]
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_dash_reads_standard_input(tmp_path, place):
+    well = tmp_path / "well.jsonl"
+    well.write_text("\n".join(line(t * 10.0) for t in range(-30, 90)))
+    traces = [str(well)]
+    traces.insert(place, "-")
+    result = CliRunner().invoke(app, ["judge", *traces], input=crash_trace())
+    said = [json.loads(row)["decision"] for row in result.stdout.splitlines()]
+    assert (result.exit_code, said[place], said[1 - place]) == (0, "roll_back", "healthy")
+
+
+def test_standard_input_that_is_no_trace():
+    result = CliRunner().invoke(app, ["judge", "-"], input="hello\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "rollback-bot judge: standard input, line 1 is not JSON.\n",
+    )
+
+
 # --- traces that are none -----------------------------------------------------------------------------
 
 BAD_TRACES = {

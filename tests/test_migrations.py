@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from bot.failures import CannotStore
+from bot.failures import BadSettings, BotFailure, CannotStore
 from bot.migrations import VERSION_TABLE, current, migrate, newest, take_down
 from bot.store_database import open_engine
 from bot.tables import metadata
@@ -73,16 +73,17 @@ def test_a_database_of_a_newer_release_is_refused_in_a_sentence(database_url: st
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "failure", "says"),
     [
-        ("not a url", "not a database address"),
-        ("mysql://root@localhost/x", "cannot use"),
-        ("sqlite:////proc/nowhere/rollback.db", "folder of the database"),
-        ("postgresql://nobody@127.0.0.1:1/none", "did not answer"),
+        ("not a url", BadSettings, "not a database address"),
+        ("postgresql://localhost:port/x", BadSettings, "not a database address"),
+        ("mysql://root@localhost/x", BadSettings, "cannot use"),
+        ("sqlite:////proc/nowhere/rollback.db", CannotStore, "folder of the database"),
+        ("postgresql://nobody@127.0.0.1:1/none", CannotStore, "did not answer"),
     ],
 )
-def test_an_address_that_cannot_work_is_a_sentence(url: str, says: str) -> None:
-    with pytest.raises(CannotStore, match=says) as raised:
+def test_an_address_that_cannot_work_is_a_sentence(url: str, failure: type[BotFailure], says: str) -> None:
+    with pytest.raises(failure, match=says) as raised:
         migrate(url)
     assert "\n" not in raised.value.reason
 

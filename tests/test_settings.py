@@ -46,12 +46,35 @@ CASES = [
     ({**ENOUGH, "GITHUB_SERVER_URL": "https://u:p@ghe"}, "must not carry credentials"),
     ({**ENOUGH, "GITHUB_WEBHOOK_SECERT": "x"}, "did you mean GITHUB_WEBHOOK_SECRET?"),
     ({**ENOUGH, "DASHBOARD_TOKN": "x"}, "did you mean DASHBOARD_TOKEN?"),
+    ({**ENOUGH, "DATABSE_URL": "x"}, "DATABSE_URL is not a setting; did you mean DATABASE_URL?"),
+    ({**ENOUGH, "DATABSE_URL": "x", "DATABASE_URL": " "}, "did you mean DATABASE_URL?"),
+    ({**ENOUGH, "DASHBORD_TOKEN": "x"}, "did you mean DASHBOARD_TOKEN?"),
+    ({"GITHUB_WEBHOOK_SECRET": "x", "GITHUB_TOKN": "x"}, "did you mean GITHUB_TOKEN?"),
+    ({**ENOUGH, "DEPLOY_WEBHOK_SECRET": "x"}, "did you mean DEPLOY_WEBHOOK_SECRET?"),
+    ({**ENOUGH, "BAS_URL": "x"}, "did you mean BASE_URL?"),
+    ({**ENOUGH, "WEB_THREAD": "4"}, "did you mean WEB_THREADS?"),
+    ({**ENOUGH, "DTA_DIR": "x"}, "did you mean DATA_DIR?"),
+    ({**ENOUGH, "GIT_AUTOR_NAME": "x"}, "did you mean GIT_AUTHOR_NAME?"),
 ]
 
 
 @pytest.mark.parametrize(("environ", "sentence"), CASES)
 def test_what_cannot_be_used_is_said(environ: dict[str, str], sentence: str) -> None:
     assert sentence in refusal(environ)
+
+
+@pytest.mark.parametrize("role", ["tool", "web", "worker"])
+def test_what_platforms_set_stops_nobody(role: str) -> None:
+    theirs = (
+        "PATH HOME HOST HOSTNAME PORT_80 PGPORT BASE_URI BASE_URLS DATABASE_URI DATABASE_URL_2 TEST_DATABASE_URL "
+        "GITHUB_TOKENS_DIR GITHUB_REPOSITORY GITHUB_ACTIONS GIT_AUTHOR_DATE GIT_COMMITTER_NAME AWS_REGIONS "
+        "AWS_DEFAULT_REGION AWS_PROFILE XDG_DATA_DIRS LOG_LEVEL WEB_CONCURRENCY data_dirr"
+    )
+    assert Settings.load({**ENOUGH, **dict.fromkeys(theirs.split(), "x")}, role=role).port == 8080
+
+
+def test_a_near_name_beside_the_setting_itself_is_somebody_elses() -> None:
+    assert Settings.load({**ENOUGH, "BASE_URL": "https://bot.example", "BASES_URL": "x"}, role="web").base_url
 
 
 def test_a_refusal_shows_no_value() -> None:
