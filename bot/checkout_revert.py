@@ -27,11 +27,12 @@ from bot.git_door import NETWORK_S, Credential, GitDoor, GitFailed, Observer
 from bot.git_names import BadName, branch_name, full_sha, git_sentence, shown
 from bot.operator_checkout import Checkout, held, open_checkout
 from bot.revert_checks import Prepared, RevertRequest
+from bot.revert_history import Source
 from bot.revert_push import PushEnd, push
 from bot.revert_worktree import CommitIdentity, Scratch, scratch
 from bot.reverting import prepare
 from policies.facts import RevertOutcome
-from policies.revert_message import RevertTrailers
+from policies.revert_message import RevertTrailers, rollback_deploy_of
 
 log = structlog.get_logger(__name__)
 
@@ -254,21 +255,46 @@ def _fetch(run: _Run, place: Scratch, local: str) -> str | Prepared:
         keep_open=run.checkout.keep_open, as_person=remote.credential is None,
     )  # fmt: skip
     if answer.code != 0:
-        raise CannotRevert(f"{remote.name} could not be fetched: {git_sentence(answer.err)}")
+        raise CannotRevert(
+            f"{remote.name} could not be fetched: {git_sentence(answer.err)}{_aliases(run.checkout)}"
+        )
     source = place.source()
     head = source.objects([ref])[ref]
     if head is None:
         raise CannotRevert(f"{remote.name} gave no head for {remote.branch}.")
     if head.sha != local and not source.is_ancestor(local, head.sha):
-        branch = run.asked.branch
+        return _unpushed(run, remote, source, head.sha, local)
+    return head.sha
+
+
+def _unpushed(run: _Run, remote: _Remote, source: Source, head: str, local: str) -> Prepared:
+    """Why nothing is pushed from a branch that has commits of its own, and what to do with them."""
+    branch, theirs = run.asked.branch, shlex.quote(f"{remote.name}/{remote.branch}..{run.asked.branch}")
+    if all(rollback_deploy_of(record.message) for record in source.log(local, f"^{head}")):
         return Prepared(
             RevertOutcome.REFUSED,
-            f"{branch} here has commits that {remote.name} does not have; pushing would publish them too. "
-            "Push or drop them first, or work in a fresh checkout.",
-            head.sha,
-            command=f"git log --oneline {shlex.quote(f'{remote.name}/{remote.branch}..{branch}')}",
+            f"{branch} here has only reverts that {remote.name} does not have, from a run without --push. "
+            "Push these, after a look at them.",
+            head,
+            command=f"git push {shlex.quote(remote.name)} {shlex.quote(f'{branch}:{remote.branch}')}",
         )
-    return head.sha
+    return Prepared(
+        RevertOutcome.REFUSED,
+        f"{branch} here has commits that {remote.name} does not have; pushing would publish them too. "
+        "Push or drop them first, or work in a fresh checkout.",
+        head,
+        command=f"git log --oneline {theirs}",
+    )
+
+
+def _aliases(checkout: Checkout) -> str:
+    """A checkout's own aliases for addresses are settings of the repository, and none of these is used."""
+    if not any(key.startswith("url.") and key.endswith("insteadof") for key, _ in checkout.config):
+        return ""
+    return (
+        ". This checkout rewrites addresses (url.….insteadOf), which is not done here: put the whole address into "
+        "the remote, or the alias into your own ~/.gitconfig"
+    )
 
 
 def _adopt(run: _Run, place: Scratch, new: str, local: str) -> None:

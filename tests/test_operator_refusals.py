@@ -11,7 +11,7 @@ from bot.checkout_revert import ByHand, remote_url, revert_by_hand
 from bot.git_names import BadName
 from bot.operator_checkout import NotACheckout
 from tests.git_histories import PROTECTED, git, run_git
-from tests.operator_checkouts import CONFLICT, REFUSED, REVERTED, TEN, Person, head
+from tests.operator_checkouts import ALREADY, CONFLICT, REFUSED, REVERTED, TEN, Person, head
 
 
 def refused(person: Person, **options: bool) -> str:
@@ -100,6 +100,26 @@ def test_unpushed_commits_are_never_published(person: Person):
     done = person.revert(push=True)
     assert done.outcome is REFUSED and "commits that origin does not have" in done.reason
     assert (head(person), person.history.remote_head()) == (before, person.merge)
+
+
+def test_reverts_of_an_earlier_run_are_pushed_by_the_command_that_is_printed(person: Person):
+    assert person.revert().outcome is REVERTED
+    done = person.revert(push=True)
+    assert done.outcome is REFUSED and "only reverts that origin does not have" in done.reason
+    assert done.command == "git push origin develop:develop"
+    git(person.path, *done.command.split()[1:])
+    assert (person.history.remote_head(), person.revert(push=True).outcome) == (head(person), ALREADY)
+
+
+def test_an_alias_of_the_checkout_is_not_used_and_that_is_said(person: Person):
+    from bot.failures import CannotRevert
+
+    real = git(person.path, "config", "remote.origin.url").decode().strip()
+    git(person.path, "config", f"url.{real}.insteadOf", "https://no-such-name.invalid/alias")
+    git(person.path, "config", "remote.origin.url", "https://no-such-name.invalid/alias")
+    git(person.path, "fetch", "-q")
+    with pytest.raises(CannotRevert, match=r"rewrites addresses .* put the whole address into the remote"):
+        person.revert(push=True)
 
 
 def test_a_protected_branch_says_so_and_changes_nothing(person: Person):
