@@ -195,13 +195,14 @@ def scratch(root: Path, objects: Path, door: GitDoor, keep_open: tuple[int, ...]
     Raises CannotRevert when the disk does not take it."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        sweep(root)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _alone_in(root):
+            _sweep(root)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as failure:
         raise CannotRevert(f"No scratch worktree could be made below {root}: {failure}") from failure
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         git_dir = folder / "git"
         for part in ("objects/info", "objects/pack", "refs", "info"):
             (git_dir / part).mkdir(parents=True)
@@ -222,16 +223,34 @@ def scratch(root: Path, objects: Path, door: GitDoor, keep_open: tuple[int, ...]
 def sweep(root: Path) -> int:
     """Remove the scratch worktrees that dead processes left below `root`; how many. A live one is locked, by
     its process or by a git of its process that has not ended yet."""
+    try:
+        with _alone_in(root):
+            return _sweep(root)
+    except FileNotFoundError:
+        return 0
+
+
+@contextlib.contextmanager
+def _alone_in(root: Path) -> Iterator[None]:
+    """Nobody sweeps here while a folder is made that is not locked yet. Held by the folder itself: no file is left."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(root: Path) -> int:
     swept = 0
     for folder in root.glob(f"{_PREFIX}*"):
         try:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            # Being made this very moment, or left before its lock was: only the old ones are surely dead.
-            with contextlib.suppress(OSError):
-                if folder.stat().st_mtime < _start_of_this_process():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    swept += 1
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # its maker died before it was locked, or is taking it down
+            swept += 1
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,10 +262,6 @@ def sweep(root: Path) -> int:
         finally:
             os.close(lock)
     return swept
-
-
-def _start_of_this_process() -> float:
-    return Path("/proc/self").stat().st_ctime if Path("/proc/self").exists() else 0.0
 
 
 def _alternate(objects: Path) -> bytes:

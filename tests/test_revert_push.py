@@ -26,6 +26,7 @@ from policies.facts import Reverted, RevertOutcome
 from tests.git_histories import History, git
 from tests.git_server import GitServer
 from tests.operator_checkouts import TEN
+from tests.patience import PATIENCE_S
 from tests.test_reverting import BOT, order, repositories_on
 
 TOKEN = "ghs_" + "Zx9" * 12
@@ -86,12 +87,12 @@ def test_two_bots_at_the_same_moment_make_one_commit(
         bot.start()
         ends.append((bot, start_here, end_here))
     for _, _, end in ends:
-        assert end.poll(30) and end.recv() == "ready"
+        assert end.poll(PATIENCE_S) and end.recv() == "ready"
     for _, start, _ in ends:
         start.send("go")
     done: list[Reverted] = []
     for bot, _, end in ends:
-        assert end.poll(60)
+        assert end.poll(PATIENCE_S)
         done.append(end.recv())
         bot.join(30)
     assert history.count(merge) == 1
