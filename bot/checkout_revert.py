@@ -269,7 +269,7 @@ def _fetch(run: _Run, place: Scratch, local: str) -> str | Prepared:
 
 def _unpushed(run: _Run, remote: _Remote, source: Source, head: str, local: str) -> Prepared:
     """Why nothing is pushed from a branch that has commits of its own, and what to do with them."""
-    branch, theirs = run.asked.branch, shlex.quote(f"{remote.name}/{remote.branch}..{run.asked.branch}")
+    branch = run.asked.branch
     if all(rollback_deploy_of(record.message) for record in source.log(local, f"^{head}")):
         return Prepared(
             RevertOutcome.REFUSED,
@@ -283,7 +283,7 @@ def _unpushed(run: _Run, remote: _Remote, source: Source, head: str, local: str)
         f"{branch} here has commits that {remote.name} does not have; pushing would publish them too. "
         "Push or drop them first, or work in a fresh checkout.",
         head,
-        command=f"git log --oneline {theirs}",
+        command=f"git log --oneline {shlex.quote(f'{remote.name}/{remote.branch}..{branch}')}",
     )
 
 

@@ -107,6 +107,8 @@ def came_back(
     found = tuple(
         path for path, before, after in change if _stands_again(source, before, after, now.get(path, after))
     )
+    if not found:
+        return (), None
     line = since.line()
     later = line[: next((n for n, each in enumerate(line) if each.sha == undone), 0)]
     by = (
@@ -114,7 +116,7 @@ def came_back(
         for each, theirs in zip(later, _changes_of(source, later), strict=True)
         if any(path in found for path, _, _ in theirs)
     )
-    return found, next(by, None) if found and later else None
+    return found, next(by, None)
 
 
 def _stands_again(source: Source, before: bytes, after: bytes, now: bytes) -> bool:

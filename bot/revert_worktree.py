@@ -247,9 +247,8 @@ def _sweep(root: Path) -> int:
         try:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # its maker died before it was locked, or is taking it down
+            # Its maker died before it was locked, or is taking it down.
+            shutil.rmtree(folder, ignore_errors=True)
             swept += 1
             continue
         try:

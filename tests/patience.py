@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rehearsal.world import World
+if TYPE_CHECKING:  # every test waits; few of them play a world
+    from rehearsal.world import World
 
 T = TypeVar("T")
 
